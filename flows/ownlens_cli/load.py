@@ -1,0 +1,99 @@
+"""`ownlens load`: run the load flow for chosen tables and destinations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ownlens_plugins.contracts import read_contracts
+from ownlens_plugins.registry import Registry
+from ownlens_plugins.settings import DEFAULT_PROFILE, Profile
+
+from .embedded import ready_profile
+from .logs import log_to
+
+
+def names(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> list[str]:
+    """Split repeated and comma-separated values into names."""
+    return [name.strip() for value in values for name in value.split(",") if name.strip()]
+
+
+@click.command()
+@click.option("--tables", multiple=True, callback=names, help="Tables, separated by commas. Default: all.")
+@click.option("--domains", multiple=True, callback=names, help="Domains, separated by commas.")
+@click.option("--presets", multiple=True, callback=names, help="Presets, such as events.")
+@click.option(
+    "--destinations",
+    "--load-destinations",
+    "destinations",
+    multiple=True,
+    callback=names,
+    help="Destinations or aliases, separated by commas. Default: all of the profile.",
+)
+@click.option("--full-refresh", is_flag=True, help="Stage whole tables and replace what the destinations hold.")
+@click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Profile of ownlens.toml.")
+@click.option("--config", type=click.Path(dir_okay=False), help="Path of ownlens.toml.")
+@click.option("--no-validate", is_flag=True, help="Do not run the expectations after the loads.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document on stdout.")
+def command(
+    tables: list[str],
+    domains: list[str],
+    presets: list[str],
+    destinations: list[str],
+    full_refresh: bool,
+    profile: str,
+    config: str | None,
+    no_validate: bool,
+    as_json: bool,
+) -> int:
+    """Load tables into destinations, each staged set exactly once."""
+    from ownlens_flows.request import LoadRequest
+
+    request = LoadRequest(
+        tables=tables,
+        domains=domains,
+        presets=presets,
+        destinations=destinations,
+        full_refresh=full_refresh,
+        profile=profile,
+        config=config,
+        validate_loads=False if no_validate else None,
+    )
+    with ready_profile(profile, config) as settings:
+        return run_request(request, settings, as_json=as_json)
+
+
+def run_request(request, settings: Profile, *, as_json: bool) -> int:  # type: ignore[no-untyped-def]  # see below
+    """Run a request in the flow and print its summary. The request's class would import Prefect, so it is not named.
+
+    Returns:
+        0 when all went well, 1 when a load or validation failed, 3 when rows without a usable key were set aside.
+    """
+    from ownlens_flows.run import destination_names, select_contracts
+
+    registry = Registry()
+    connections = {registry.resolve(name): config for name, config in settings.destinations.items()}
+    chosen = destination_names(request.destinations, connections, registry)
+    contracts = select_contracts(read_contracts(settings.contracts), request)
+    log_to(Path(settings.log_file))
+    return _run(request, len(contracts), chosen, settings, as_json=as_json)
+
+
+def _run(request, tables: int, destinations: list[str], settings: Profile, *, as_json: bool) -> int:  # type: ignore[no-untyped-def]
+    from ownlens_flows.direct import run_in_flow
+
+    from .terminal import console, live_progress, print_failures, print_report
+
+    console.print(f"{tables} tables into {', '.join(destinations)}; log: {settings.log_file}", style="dim")
+    with live_progress(tables, destinations) as observe:
+        report = run_in_flow(request, observe=observe)
+    if as_json:
+        click.echo(json.dumps(report.document(), indent=1))
+        print_failures(report)
+    else:
+        print_report(report)
+    if not report.succeeded:
+        return 1
+    return 3 if report.rejections else 0

@@ -1,0 +1,206 @@
+"""The flow that loads tables: stage each once, fan out over destinations, validate, roll up honestly."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.futures import PrefectFuture
+from prefect.states import Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from ownlens_plugins.engine.outcomes import LoadOutcome, StageOutcome, Status
+from ownlens_plugins.errors import OwnLensError
+
+from .report import Rejection, RunReport
+from .request import LoadRequest
+from .run import LoadRun, Observer, check_destinations, ignore, logger, prepare, shared
+from .schedule import LOAD, STAGE, Schedule, Step
+from .tasks import load_task, stage_task, validate_task
+
+MAX_THREADS = 64
+
+
+@flow(name="load-tables", task_runner=ThreadPoolTaskRunner(max_workers=MAX_THREADS), persist_result=False)
+def load_tables(request: LoadRequest = LoadRequest()) -> State[Any]:
+    """Load the requested tables into the requested destinations, each staged set exactly once."""
+    return roll_up(run_loads(request))
+
+
+def roll_up(report: RunReport) -> State[Any]:
+    """Return the state of a run: one failed load, failed validation or row without a usable key fails it."""
+    if report.succeeded and not report.rejections:
+        return Completed(message=report.message())
+    lines = [*report.failures, *(rejection.message for rejection in report.rejections)]
+    return Failed(message="; ".join([report.message(), *lines[:5]]))
+
+
+def run_loads(request: LoadRequest, *, observe: Observer = ignore) -> RunReport:
+    """Run all steps of a request inside a flow run.
+
+    Raises:
+        OwnLensError: the request cannot be run at all; nothing has been touched. Its text holds no secret.
+    """
+    started = time.monotonic()
+    run = prepare(request, observe=observe)
+    key = uuid4().hex
+    with shared(key, run):
+        _warm_up(run)
+        check_destinations(run)
+        report = _Driver(run, key).drive()
+    report.seconds = time.monotonic() - started
+    _publish(report)
+    return report
+
+
+def _warm_up(run: LoadRun) -> None:
+    if not run.validates:
+        return
+    from ownlens_plugins.validation import warm_up
+
+    # Importing Great Expectations takes seconds; staging can go on meanwhile.
+    threading.Thread(target=warm_up, name="ownlens-warm-up", daemon=True).start()
+
+
+def _publish(report: RunReport) -> None:
+    create_table_artifact(key="ownlens-load-summary", table=report.table_rows(), description=report.message())
+    what = "finished" if report.succeeded else "failed"
+    emit_event(f"ownlens.load.{what}", resource={"prefect.resource.id": "ownlens.load"}, payload=report.document())
+
+
+@dataclass
+class _Driver:
+    """Submits steps as they become ready and gathers their results; lives in the flow's own thread."""
+
+    run: LoadRun
+    key: str
+    report: RunReport = field(default_factory=RunReport)
+    futures: dict[Step, PrefectFuture[Any]] = field(default_factory=dict)
+    ended: queue.SimpleQueue[Step] = field(default_factory=queue.SimpleQueue)
+
+    def drive(self) -> RunReport:
+        run = self.run
+        usable = [name for name in run.destinations if name not in run.unreachable]
+        self._note_unreachable()
+        schedule = Schedule(
+            run.contracts,
+            usable,
+            frozenset(name for name in usable if run.destinations[name].enforces_references),
+            {name: run.slots(name) for name in usable},
+            run.validates,
+        )
+        with run.source.snapshot() if usable else nullcontext() as run.snapshot:
+            self._loop(schedule if usable else None)
+        return self.report
+
+    def _note_unreachable(self) -> None:
+        for name, reason in self.run.unreachable.items():
+            for contract in self.run.contracts:
+                self._failed(contract.table, name, f"{name}: {reason}" if name not in reason else reason)
+
+    def _loop(self, schedule: Schedule | None) -> None:
+        active = 0
+        while schedule is not None:
+            for step in schedule.ready(self.run.profile.max_workers - active):
+                self._submit(step)
+                active += 1
+            self._note_skipped(schedule.skipped)
+            if not active:
+                return
+            step = self.ended.get()
+            active -= 1
+            self._collect(step, schedule)
+
+    def _submit(self, step: Step) -> None:
+        future = self._future(step)
+        self.futures[step] = future
+        future.add_done_callback(lambda _: self.ended.put(step))
+
+    def _future(self, step: Step) -> PrefectFuture[Any]:
+        before = self.futures.get(Step(STAGE, step.table))
+        if step.kind == STAGE:
+            return stage_task(self.run, step.table).submit(self.key, step.table)
+        if step.kind == LOAD:
+            task = load_task(self.run, step.table, step.destination)
+            return task.submit(self.key, step.table, step.destination, wait_for=[before] if before else None)
+        loaded = self.futures[Step(LOAD, step.table, step.destination)]
+        task = validate_task(self.run, step.table, step.destination)
+        return task.submit(self.key, step.table, step.destination, loaded)
+
+    def _collect(self, step: Step, schedule: Schedule) -> None:
+        state = self.futures[step].state
+        if not state.is_completed():
+            schedule.ended(step, well=False)
+            self._note_failure(step, _reason(state))
+            return
+        result = self.futures[step].result()
+        schedule.ended(step, well=True, changed=self._note_result(step, result))
+
+    def _note_result(self, step: Step, result: Any) -> bool:
+        if isinstance(result, StageOutcome):
+            self._note_staged(result)
+            return True
+        if isinstance(result, LoadOutcome):
+            self.report.outcomes[step.table, step.destination] = result
+            self.run.observe("loaded", step.table, step.destination, result)
+            return result.status is Status.LOADED
+        self.report.validations[step.table, step.destination] = result
+        self.run.observe("validated", step.table, step.destination, result)
+        return True
+
+    def _note_staged(self, outcome: StageOutcome) -> None:
+        self.run.observe("staged", outcome.table, "", outcome)
+        manifest = outcome.manifest
+        if manifest is None:
+            return
+        self.report.staged_rows += manifest.rows
+        if manifest.key_violations:
+            where = self.run.area.address(manifest.quarantine or "")
+            message = (
+                f"{outcome.table}: {manifest.key_violations} rows have a null or repeated key and went to no "
+                f"destination; correct them in the source (they are kept in {where})"
+            )
+            self.report.rejections.append(Rejection(outcome.table, manifest.key_violations, message))
+
+    def _note_failure(self, step: Step, reason: str) -> None:
+        if step.kind == STAGE:
+            for destination in self.run.destinations:
+                if destination not in self.run.unreachable:
+                    self._failed(step.table, destination, reason)
+        elif step.kind == LOAD:
+            self._failed(step.table, step.destination, reason)
+        else:
+            self.report.invalid[step.table, step.destination] = reason
+            self.run.observe("failed", step.table, step.destination, reason)
+
+    def _note_skipped(self, skipped: Mapping[Step, str]) -> None:
+        for step, parent in skipped.items():
+            key = (step.table, step.destination)
+            if key not in self.report.outcomes:
+                reason = f"{step.table}: {step.destination}: not loaded, because its parent {parent} was not"
+                self.report.outcomes[key] = LoadOutcome(*key, Status.SKIPPED, error=reason)
+                self.run.observe("failed", step.table, step.destination, reason)
+
+    def _failed(self, table: str, destination: str, reason: str) -> None:
+        self.report.outcomes[table, destination] = LoadOutcome(table, destination, Status.FAILED, error=reason)
+        self.run.observe("failed", table, destination, reason)
+
+
+def _reason(state: State[Any]) -> str:
+    try:
+        state.result()
+    except OwnLensError as error:
+        return str(error)
+    except BaseException as error:
+        logger.error("a task ended in state %s: %s", state.name, type(error).__name__)
+    return f"{state.name}: {state.message or 'no reason given'}"

@@ -1,0 +1,22 @@
+"""What a caller asks of a run. The Prefect server checks it before a run exists."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LoadRequest(BaseModel):
+    """Tables, destinations and connections of one run. Empty lists mean all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tables: list[str] = Field(default_factory=list, description="Tables to load; all of the contracts when empty.")
+    domains: list[str] = Field(default_factory=list, description="Domains to load; added to `tables`.")
+    presets: list[str] = Field(default_factory=list, description="Presets to load, such as events; added as well.")
+    destinations: list[str] = Field(
+        default_factory=list, description="Destinations by name or alias; all of the profile when empty."
+    )
+    full_refresh: bool = Field(default=False, description="Stage whole tables and replace what the destinations hold.")
+    profile: str = Field(default="default", description="Profile of ownlens.toml that names the connections.")
+    config: str | None = Field(default=None, description="Path of ownlens.toml; OWNLENS_CONFIG or ./ when absent.")
+    validate_loads: bool | None = Field(default=None, description="Overrides the profile's validate_loads.")

@@ -1,0 +1,182 @@
+"""One run's parts, resolved and checked before anything moves: profile, contracts, destinations, staging area."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ownlens_plugins.api import Destination, SupportsCheck
+from ownlens_plugins.contracts import PRESETS, TableContract, parents_first, read_contracts
+from ownlens_plugins.engine.scrubbing import Scrubber, secrets_of
+from ownlens_plugins.engine.sources.opening import open_source
+from ownlens_plugins.engine.sources.source import Snapshot, Source
+from ownlens_plugins.engine.staging import StagingArea
+from ownlens_plugins.errors import Retryable, SettingsInvalid, UnknownName
+from ownlens_plugins.registry import Registry
+from ownlens_plugins.settings import Profile, load_profile
+
+from .request import LoadRequest
+
+logger = logging.getLogger("ownlens.run")
+
+# (what, table, destination or "", detail): "staged", "loaded", "validated", "failed"; called from any thread.
+Observer = Callable[[str, str, str, Any], None]
+
+
+def ignore(_what: str, _table: str, _destination: str, _detail: Any) -> None:
+    """Observe nothing."""
+
+
+@dataclass
+class LoadRun:
+    """Everything that the tasks of one run share. Never passed through Prefect: it holds connections."""
+
+    request: LoadRequest
+    profile: Profile
+    registry: Registry
+    contracts: Sequence[TableContract]
+    destinations: Mapping[str, Destination[Any, Any]]
+    area: StagingArea
+    source: Source
+    scrubber: Scrubber
+    observe: Observer = ignore
+    snapshot: Snapshot | None = None
+    unreachable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def validates(self) -> bool:
+        chosen = self.request.validate_loads
+        return self.profile.validate_loads if chosen is None else chosen
+
+    def contract(self, table: str) -> TableContract:
+        return next(contract for contract in self.contracts if contract.table == table)
+
+    def slots(self, destination: str) -> int:
+        """Return how many loads may run at once in a destination."""
+        return self.profile.limits.get(destination, 2)
+
+    def close(self) -> None:
+        for destination in self.destinations.values():
+            destination.close()
+
+
+def prepare(request: LoadRequest, *, observe: Observer = ignore) -> LoadRun:
+    """Resolve a request against profile, contracts and plugins; every name and option is checked here.
+
+    Raises:
+        UnknownName, SettingsInvalid, ContractInvalid, DestinationUnavailable: nothing has been touched.
+    """
+    profile = load_profile(request.profile, file=request.config)
+    registry = Registry()
+    registry.load_hooks()
+    contracts = select_contracts(read_contracts(profile.contracts), request)
+    connections = {registry.resolve(name): config for name, config in profile.destinations.items()}
+    names = destination_names(request.destinations, connections, registry)
+    destinations = {name: registry.create(name, connections[name]) for name in names}
+    for name in names:
+        for contract in contracts:
+            registry.options(name, contract)
+    return LoadRun(
+        request=request,
+        profile=profile,
+        registry=registry,
+        contracts=contracts,
+        destinations=destinations,
+        area=StagingArea(profile.staging, registry),
+        source=open_source(profile),
+        scrubber=Scrubber([*secrets_of(profile), *secrets_of({n: d.config for n, d in destinations.items()})]),
+        observe=observe,
+    )
+
+
+def select_contracts(contracts: Mapping[str, TableContract], request: LoadRequest) -> list[TableContract]:
+    """Return the contracts that a request names, parents before children.
+
+    Raises:
+        UnknownName: a table, domain or preset that no contract has.
+    """
+    domains = {contract.domain for contract in contracts.values()}
+    _check_names("table", request.tables, contracts)
+    _check_names("domain", request.domains, domains)
+    _check_names("preset", request.presets, PRESETS)
+    everything = not (request.tables or request.domains or request.presets)
+    chosen = [
+        contract
+        for contract in contracts.values()
+        if everything
+        or contract.table in request.tables
+        or contract.domain in request.domains
+        or contract.preset in request.presets
+    ]
+    return parents_first(chosen)
+
+
+def _check_names(kind: str, names: Sequence[str], known: Any) -> None:
+    for name in names:
+        if name not in known:
+            raise UnknownName(kind, name, known)
+
+
+def destination_names(asked: Sequence[str], connections: Mapping[str, Any], registry: Registry) -> list[str]:
+    """Return the destination names for names or aliases, each once; all that have connections when none are asked for.
+
+    Raises:
+        UnknownName: not installed. SettingsInvalid: the profile has no connection for it.
+    """
+    names = list(dict.fromkeys(registry.resolve(name) for name in asked)) or list(connections)
+    for name in names:
+        if name not in connections:
+            raise SettingsInvalid(
+                f"{name}: the profile has no connection for this destination; add [profiles.NAME.destinations.{name}]"
+            )
+    if not names:
+        raise SettingsInvalid("the profile has no destinations; add [profiles.NAME.destinations.s3] or another")
+    return names
+
+
+def check_destinations(run: LoadRun) -> None:
+    """Note each destination that cannot be used now, so that its loads fail at once and the others go on."""
+    for name, destination in run.destinations.items():
+        if not isinstance(destination, SupportsCheck):
+            continue
+        try:
+            _check_patiently(destination, run.profile)
+        except Exception as error:
+            run.unreachable[name] = run.scrubber.line(error)
+            logger.error("%s: not usable: %s", name, run.scrubber.trace(error))
+
+
+def _check_patiently(destination: SupportsCheck, profile: Profile) -> None:
+    for attempt in range(profile.retries):
+        try:
+            return destination.check()
+        except Retryable:
+            time.sleep(profile.retry_delay_seconds * 2**attempt)
+    return destination.check()
+
+
+_RUNS: dict[str, LoadRun] = {}
+_LOCK = threading.Lock()
+
+
+@contextmanager
+def shared(key: str, run: LoadRun) -> Iterator[LoadRun]:
+    """Make a run available to its tasks under a key, and close its connections at the end."""
+    with _LOCK:
+        _RUNS[key] = run
+    try:
+        yield run
+    finally:
+        with _LOCK:
+            del _RUNS[key]
+        run.close()
+
+
+def current(key: str) -> LoadRun:
+    """Return the run that a task belongs to."""
+    return _RUNS[key]

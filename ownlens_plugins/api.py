@@ -1,0 +1,299 @@
+"""What a destination implements and what the engine hands it. Everything here is public and stable."""
+
+from __future__ import annotations
+
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from types import TracebackType
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, runtime_checkable
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from .contracts.contract import TableContract
+from .contracts.presets import Strategy
+from .storage import read_parquet
+
+API_VERSION = "1.0"
+ROWS_PER_BATCH = 65_536
+
+
+class StrictModel(BaseModel):
+    """Base of configuration and options: unknown keys are errors, and errors never print the input."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class DestinationOptions(StrictModel):
+    """A contract's `destinations.<name>` block. Destinations subclass it with options of their own."""
+
+    strategy: Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class StagedPart:
+    """One immutable Parquet file of a staged set.
+
+    `uri` is a local path or an `s3://` address; `sha256` (hex) and `bytes` describe the file.
+    """
+
+    part_id: str
+    uri: str
+    rows: int
+    bytes: int
+    sha256: str
+
+    def read(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Stream the part's rows in contract types, at most `ROWS_PER_BATCH` rows a batch."""
+        return read_parquet(self.uri, columns=columns, rows_per_batch=ROWS_PER_BATCH)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The half-open range [start, end) of cursor values that a staged set holds; None is unbounded."""
+
+    start: datetime | None
+    end: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TouchedSlice:
+    """The range of `partition_by` days, both ends included, in which a staged set has rows."""
+
+    column: str
+    first: date
+    last: date
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """One staged set going to one destination. Pure data: picklable, and free of secrets."""
+
+    contract: TableContract
+    destination: str
+    strategy: Strategy
+    options: DestinationOptions
+    sequence: int
+    digest: str
+    parts: tuple[StagedPart, ...]
+    window: Window = Window(None, None)
+    touched: TouchedSlice | None = None
+    rejected: int = 0
+
+    @property
+    def table(self) -> str:
+        return self.contract.table
+
+    @property
+    def load_id(self) -> str:
+        """Identity of this load in every destination: table and sequence of the staged set."""
+        return f"{self.contract.table}/{self.sequence:08d}"
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.contract.arrow_schema
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.bytes for part in self.parts)
+
+    def reader(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """Stream all parts in order as one reader with the contract's schema (or the named columns of it)."""
+        schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
+        return pa.RecordBatchReader.from_batches(schema, self._batches(columns))
+
+    def _batches(self, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
+        for part in self.parts:
+            for batch in part.read(columns):
+                yield _aligned(batch, schema)
+
+
+def _aligned(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    # A set staged before a nullable column came into the contract holds nulls for it.
+    columns = [
+        batch.column(field.name) if field.name in batch.schema.names else pa.nulls(batch.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that a writer made one part durable and still invisible. `payload` is JSON, private to the destination."""
+
+    part_id: str
+    rows: int
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What one committed load changed, as the destination counted it.
+
+    `rows` is the number of staged rows that the load applied. `inserted`, `updated`, `unchanged` and `deleted`
+    count rows of the destination table; `rejected` counts staged rows that this destination refused and kept aside.
+    For strategies that replace rows wholesale (overwrite of files, replace_partition), `inserted` counts the rows
+    written. `replayed` says that the load was found committed and nothing was done.
+    """
+
+    load_id: str
+    digest: str
+    rows: int
+    inserted: int
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    rejected: int = 0
+    replayed: bool = False
+    committed_at: datetime | None = None
+
+
+class PartWriter(Protocol):
+    """Writes parts. Picklable and without open connections: may run on any worker, and twice for one part."""
+
+    def write(self, part: StagedPart) -> Receipt:
+        """Make one part durable and invisible.
+
+        Raises:
+            Retryable: the part was not written; the same call may succeed later.
+            Rejected: the destination refuses the rows.
+        """
+        ...
+
+
+class LoadSession(ABC):
+    """One attempt to load one plan. A context manager that lives on the driver."""
+
+    @property
+    @abstractmethod
+    def writer(self) -> PartWriter:
+        """The object that workers call, once per part or more."""
+
+    @abstractmethod
+    def commit(self, receipts: Sequence[Receipt]) -> LoadResult:
+        """Make all parts and the load's marker visible in one step.
+
+        Called once, with exactly one receipt for every part of the plan.
+
+        Raises:
+            Retryable, Rejected: it is certain that nothing became visible.
+            CommitUnknown: the outcome is not known. Any other exception means the same.
+        """
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Discard the attempt. Only called when nothing can have landed."""
+
+    def close(self) -> None:
+        """Release connections. Called last, also after an error; must not raise."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+OptionsT = TypeVar("OptionsT", bound=DestinationOptions)
+
+
+class Destination(ABC, Generic[ConfigT, OptionsT]):
+    """A store that tables are loaded into. Cheap to construct: nothing connects before a method needs it.
+
+    `strategies` is a claim that the conformance suite proves. Methods may be called from several threads at once.
+    """
+
+    name: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
+    api: ClassVar[str] = ">=1,<2"
+    config_type: ClassVar[type[BaseModel]]
+    options_type: ClassVar[type[DestinationOptions]]
+    strategies: ClassVar[frozenset[Strategy]]
+    # True when rows without their parent row are refused: loads then wait for the tables they reference.
+    enforces_references: ClassVar[bool] = False
+
+    def __init__(self, config: ConfigT) -> None:
+        self.config = config
+
+    @abstractmethod
+    def find_commit(self, plan: LoadPlan) -> LoadResult | None:
+        """Return the result of this load if it is visible here, else None.
+
+        A load that a newer load of the same table has overtaken counts as visible, with 0 rows if it was skipped.
+
+        Raises:
+            StagedSetChanged: the load id is recorded with another digest.
+            Retryable: the store cannot be asked now.
+        """
+
+    @abstractmethod
+    def open(self, plan: LoadPlan) -> LoadSession:
+        """Start or restart an attempt: create the table if absent, and clear what a crashed attempt left.
+
+        Raises:
+            Rejected: the contract, its options or the existing table make the load impossible.
+            Retryable: the store cannot be reached now.
+        """
+
+    @abstractmethod
+    def read(self, plan: LoadPlan) -> pa.RecordBatchReader:
+        """Stream the table's visible rows, in contract types and column order, in no particular row order."""
+
+    def close(self) -> None:
+        """Release pooled connections. The destination may be used again afterwards."""
+
+
+@runtime_checkable
+class SupportsCheck(Protocol):
+    """A destination that can say whether it is reachable, before any data moves."""
+
+    def check(self) -> None:
+        """Connect and return.
+
+        Raises:
+            Retryable: not reachable now. Rejected: reached and refused (credentials, missing database).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SqlValidationTarget:
+    """Where Great Expectations finds the rows that a load touched, in SQL.
+
+    `url` is an `sqlalchemy.URL` (its string form masks the password). `relation` names a table or view in `schema`;
+    `dialect` is `postgresql` or `clickhouse`.
+    """
+
+    url: Any
+    schema: str | None
+    relation: str
+    dialect: str
+
+
+@runtime_checkable
+class SupportsSqlValidation(Protocol):
+    """A destination whose rows Great Expectations can check where they are."""
+
+    def validation_target(self, plan: LoadPlan) -> SqlValidationTarget:
+        """Return a relation that shows the current rows (newest versions only) of the touched slice."""
+        ...
+
+    def release_validation_target(self, target: SqlValidationTarget) -> None:
+        """Drop what `validation_target` made."""
+        ...
+
+
+def new_attempt() -> str:
+    """Return an unguessable suffix for the names that one attempt creates (16 hex digits)."""
+    return secrets.token_hex(8)

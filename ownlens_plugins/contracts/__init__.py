@@ -1,0 +1,25 @@
+"""Contracts: what OwnLens knows about each table, and how it is read."""
+
+from .columns import Column, Kind, LogicalType, parse_type
+from .contract import ContractDocument, Reference, TableContract
+from .presets import PRESETS, Extraction, Preset, Strategy
+from .reading import contract_from, read_contract, read_contracts
+from .rules import parents_first
+
+__all__ = [
+    "PRESETS",
+    "Column",
+    "ContractDocument",
+    "Extraction",
+    "Kind",
+    "LogicalType",
+    "Preset",
+    "Reference",
+    "Strategy",
+    "TableContract",
+    "contract_from",
+    "parents_first",
+    "parse_type",
+    "read_contract",
+    "read_contracts",
+]

@@ -1,0 +1,203 @@
+"""A table's contract: the only place that knows the table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from .columns import Column, Kind, parse_type
+from .presets import PRESETS, Extraction, Preset
+
+OnBadValue = Literal["quarantine", "fail"]
+SchemaPolicy = Literal["evolve", "freeze"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A foreign key to one column of another table."""
+
+    column: str
+    table: str
+    parent_column: str
+
+
+@dataclass(frozen=True)
+class TableContract:
+    """One table, resolved: preset defaults filled in, types parsed. Equal contracts have equal fingerprints."""
+
+    table: str
+    domain: str
+    description: str
+    preset: str
+    key: tuple[str, ...]
+    partition_by: str | None
+    version_by: str | None
+    cursor: str | None
+    extraction: Extraction
+    path: str
+    columns: tuple[Column, ...]
+    references: tuple[Reference, ...]
+    checks: tuple[Mapping[str, Any], ...]
+    destinations: Mapping[str, Mapping[str, Any]]
+    on_bad_value: OnBadValue
+    schema_policy: SchemaPolicy
+
+    @cached_property
+    def arrow_schema(self) -> pa.Schema:
+        """The Arrow schema of staged parts and of `Destination.read`."""
+        return pa.schema([column.field for column in self.columns])
+
+    @cached_property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        """Return a column by name.
+
+        Raises:
+            KeyError: the contract has no such column.
+        """
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Column]:
+        return {column.name: column for column in self.columns}
+
+    def options_for(self, destination: str) -> dict[str, Any]:
+        """Return the merged options for a destination: preset first, then this contract's own block."""
+        return {**PRESETS[self.preset].options(destination), **self.destinations.get(destination, {})}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the resolved contract, in hex. Changes when anything about the table changes."""
+        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the resolved contract as plain JSON values, as `ownlens contracts show --json` prints it."""
+        return {
+            "table": self.table,
+            "domain": self.domain,
+            "description": self.description,
+            "preset": self.preset,
+            "key": list(self.key),
+            "partition_by": self.partition_by,
+            "version_by": self.version_by,
+            "cursor": self.cursor,
+            "extraction": self.extraction.value,
+            "path": self.path,
+            "columns": {column.name: str(column) for column in self.columns},
+            "references": {ref.column: f"{ref.table}.{ref.parent_column}" for ref in self.references},
+            "checks": [dict(check) for check in self.checks],
+            "destinations": {name: self.options_for(name) for name in self._destination_names},
+            "on_bad_value": self.on_bad_value,
+            "schema_policy": self.schema_policy,
+        }
+
+    @property
+    def _destination_names(self) -> list[str]:
+        return sorted({*PRESETS[self.preset].destinations, *self.destinations})
+
+
+class ContractDocument(BaseModel):
+    """What a person writes in `table_configs/<domain>/<table>.yaml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, title="OwnLens table contract")
+
+    table: str = Field(description="Table name in the source and in every destination.")
+    domain: str = Field(description="Domain folder that this file lies in.")
+    description: str = Field(default="", description="What one row means, in one sentence.")
+    preset: Literal["reference", "events", "entity", "daily"] = Field(description="What the rows mean.")
+    key: list[str] = Field(min_length=1, description="Columns that identify a row.")
+    partition_by: str | None = Field(default=None, description="Date or timestamp column that slices the table.")
+    version_by: str | None = Field(default=None, description="Column whose greatest value is the newest row of a key.")
+    cursor: str | None = Field(default=None, description="Column whose growth marks new or changed rows.")
+    extraction: Literal["whole", "window", "days"] | None = Field(
+        default=None, description="Rows that one staged set holds; the preset decides when absent."
+    )
+    path: str = Field(description="Folder below the lake's root.")
+    columns: dict[str, str] = Field(min_length=1, description="Logical type of each column; a trailing ? is nullable.")
+    references: dict[str, str] = Field(default_factory=dict, description="Foreign keys: column to table.column.")
+    checks: list[dict[str, dict[str, Any]]] = Field(
+        default_factory=list, description="Great Expectations to hold, by snake_case name."
+    )
+    destinations: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Options by destination, where they differ from the preset."
+    )
+    on_bad_value: OnBadValue = Field(default="quarantine", description="What to do with a row no store could hold.")
+    schema_policy: SchemaPolicy = Field(default="evolve", description="Whether new nullable columns are added.")
+
+    @field_validator("columns")
+    @classmethod
+    def _types_parse(cls, columns: dict[str, str]) -> dict[str, str]:
+        for name, text in columns.items():
+            try:
+                parse_type(text)
+            except ValueError as error:
+                raise ValueError(f"column {name!r}: {error}") from None
+        return columns
+
+    def resolve(self) -> TableContract:
+        """Fill in the preset's defaults."""
+        preset = PRESETS[self.preset]
+        columns = tuple(Column(name, *parse_type(text)) for name, text in self.columns.items())
+        version_by = self.version_by or preset.version_by
+        extraction = Extraction(self.extraction) if self.extraction else preset.extraction
+        return TableContract(
+            table=self.table,
+            domain=self.domain,
+            description=self.description,
+            preset=self.preset,
+            key=tuple(self.key),
+            partition_by=self.partition_by,
+            version_by=version_by,
+            cursor=self.cursor or _default_cursor(extraction, version_by),
+            extraction=extraction,
+            path=self.path,
+            columns=columns,
+            references=tuple(_reference(column, to) for column, to in self.references.items()),
+            checks=tuple(self.checks),
+            destinations=self.destinations,
+            on_bad_value=self.on_bad_value,
+            schema_policy=self.schema_policy,
+        )
+
+
+def _default_cursor(extraction: Extraction, version_by: str | None) -> str | None:
+    return None if extraction is Extraction.WHOLE else version_by or "created_at"
+
+
+def _reference(column: str, to: str) -> Reference:
+    table, _, parent = to.rpartition(".")
+    return Reference(column, table, parent)
+
+
+def preset_of(contract: TableContract) -> Preset:
+    """Return the preset a contract names."""
+    return PRESETS[contract.preset]
+
+
+KEY_KINDS = frozenset(
+    {
+        Kind.BOOL,
+        Kind.INT16,
+        Kind.INT32,
+        Kind.INT64,
+        Kind.DECIMAL,
+        Kind.TEXT,
+        Kind.UUID,
+        Kind.DATE,
+        Kind.TIME,
+        Kind.TIMESTAMP,
+        Kind.TIMESTAMPTZ,
+        Kind.ENUM,
+    }
+)
+PARTITION_KINDS = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
+VERSION_KINDS = PARTITION_KINDS | {Kind.INT16, Kind.INT32, Kind.INT64}

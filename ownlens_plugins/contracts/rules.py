@@ -1,0 +1,178 @@
+"""What must hold inside one contract and between contracts, beyond the types of its fields."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from .columns import Kind
+from .contract import KEY_KINDS, PARTITION_KINDS, VERSION_KINDS, TableContract
+from .presets import Extraction
+
+# PostgreSQL cuts longer names without an error, so two long names can become one.
+MAX_NAME_BYTES = 63
+RESERVED_PREFIX = "_ownlens"
+_PATH = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
+
+Finding = tuple[tuple[str | int, ...], str]
+
+
+def broken_rules(contract: TableContract) -> Iterator[Finding]:
+    """Yield (place in the document, message) for everything wrong inside one contract."""
+    for rule in _RULES:
+        yield from rule(contract)
+
+
+def _names(contract: TableContract) -> Iterator[Finding]:
+    for place, name in [(("table",), contract.table), *((("columns", n), n) for n in contract.column_names)]:
+        if reason := name_problem(name):
+            yield place, f"name {name!r} {reason}"
+
+
+def name_problem(name: str) -> str | None:
+    """Return why a table or column name cannot be used, or None."""
+    if not name or "\0" in name:
+        return "is empty or holds a NUL character"
+    if len(name.encode()) > MAX_NAME_BYTES:
+        return f"is longer than {MAX_NAME_BYTES} bytes, which PostgreSQL would cut"
+    if name.startswith(RESERVED_PREFIX):
+        return f"starts with {RESERVED_PREFIX!r}, which OwnLens keeps for itself"
+    return None
+
+
+def _path(contract: TableContract) -> Iterator[Finding]:
+    if not _PATH.fullmatch(contract.path) or ".." in contract.path.split("/"):
+        yield ("path",), f"path {contract.path!r} must be folder names joined by '/', without '..' or a leading '/'"
+
+
+def _key(contract: TableContract) -> Iterator[Finding]:
+    if len(set(contract.key)) != len(contract.key):
+        yield ("key",), "key names a column twice"
+    for index, name in enumerate(contract.key):
+        yield from _column(contract, name, ("key", index), "key", KEY_KINDS)
+
+
+def _partition(contract: TableContract) -> Iterator[Finding]:
+    if contract.partition_by:
+        yield from _column(contract, contract.partition_by, ("partition_by",), "partition_by", PARTITION_KINDS)
+
+
+def _version(contract: TableContract) -> Iterator[Finding]:
+    if contract.version_by:
+        yield from _column(contract, contract.version_by, ("version_by",), "version_by", VERSION_KINDS)
+
+
+def _cursor(contract: TableContract) -> Iterator[Finding]:
+    if contract.cursor and contract.cursor != contract.version_by:
+        yield from _column(contract, contract.cursor, ("cursor",), "cursor", VERSION_KINDS)
+
+
+def _column(
+    contract: TableContract, name: str, place: tuple[str | int, ...], role: str, kinds: frozenset[Kind]
+) -> Iterator[Finding]:
+    if name not in contract.column_names:
+        yield place, f"{role} names {name!r}, which is not a column"
+        return
+    column = contract.column(name)
+    if column.nullable:
+        yield place, f"{role} column {name!r} must not be nullable"
+    if column.type.kind not in kinds:
+        yield place, f"{role} column {name!r} cannot be of type {column.type}"
+
+
+def _days(contract: TableContract) -> Iterator[Finding]:
+    if contract.extraction is not Extraction.DAYS:
+        return
+    column = contract.partition_by
+    if column is None or column not in contract.column_names or contract.column(column).type.kind is not Kind.DATE:
+        yield ("partition_by",), "extraction by days needs partition_by to name a date column"
+
+
+def _references(contract: TableContract) -> Iterator[Finding]:
+    for reference in contract.references:
+        place = ("references", reference.column)
+        if reference.column not in contract.column_names:
+            yield place, f"references names {reference.column!r}, which is not a column"
+        if not reference.table:
+            yield place, f"reference of {reference.column!r} must read table.column"
+
+
+def _strategies(contract: TableContract) -> Iterator[Finding]:
+    for destination in contract.describe()["destinations"]:
+        strategy = contract.options_for(destination).get("strategy")
+        place = ("destinations", destination, "strategy")
+        if strategy == "overwrite" and contract.extraction is not Extraction.WHOLE:
+            yield place, f"{destination}: overwrite needs extraction: whole, or a load would drop the other rows"
+        if strategy == "replace_partition" and not _holds_whole_days(contract, destination):
+            yield (
+                place,
+                (
+                    f"{destination}: replace_partition needs extraction: days with partition: day "
+                    "(the replaced unit must be the staged unit), or extraction: whole"
+                ),
+            )
+        if strategy == "upsert" and contract.version_by is None:
+            yield place, f"{destination}: upsert needs version_by, so that an old load cannot undo a newer one"
+
+
+def _holds_whole_days(contract: TableContract, destination: str) -> bool:
+    if contract.extraction is Extraction.WHOLE:
+        return True
+    return contract.extraction is Extraction.DAYS and contract.options_for(destination).get("partition") == "day"
+
+
+_RULES: tuple[Callable[[TableContract], Iterator[Finding]], ...] = (
+    _names,
+    _path,
+    _key,
+    _partition,
+    _version,
+    _cursor,
+    _days,
+    _references,
+    _strategies,
+)
+
+
+def broken_references(contracts: Mapping[str, TableContract]) -> Iterator[tuple[str, Finding]]:
+    """Yield (table, finding) for references that no other contract answers."""
+    for contract in contracts.values():
+        for reference in contract.references:
+            if message := _reference_problem(contract, reference.column, contracts):
+                yield contract.table, (("references", reference.column), message)
+    yield from _cycles(contracts.values())
+
+
+def _reference_problem(contract: TableContract, column: str, contracts: Mapping[str, TableContract]) -> str | None:
+    reference = next(ref for ref in contract.references if ref.column == column)
+    parent = contracts.get(reference.table)
+    if parent is None or column not in contract.column_names:
+        return f"reference to unknown table {reference.table!r}" if parent is None else None
+    if parent.key != (reference.parent_column,):
+        return f"reference must name the single key of {parent.table!r}, which is {'.'.join(parent.key)!r}"
+    if parent.column(reference.parent_column).type != contract.column(column).type:
+        return f"{column!r} and {parent.table}.{reference.parent_column} have different types"
+    return None
+
+
+def _cycles(contracts: Iterable[TableContract]) -> Iterator[tuple[str, Finding]]:
+    try:
+        TopologicalSorter(_parents(contracts)).prepare()
+    except CycleError as error:
+        cycle = [str(name) for name in error.args[1]]
+        yield cycle[0], (("references",), f"foreign keys form a circle: {' -> '.join(cycle)}")
+
+
+def _parents(contracts: Iterable[TableContract]) -> dict[str, set[str]]:
+    return {
+        contract.table: {ref.table for ref in contract.references if ref.table != contract.table}
+        for contract in contracts
+    }
+
+
+def parents_first(contracts: Iterable[TableContract]) -> list[TableContract]:
+    """Return the contracts ordered so that each follows the tables it references, as far as they are given."""
+    by_name = {contract.table: contract for contract in contracts}
+    order = TopologicalSorter(_parents(by_name.values())).static_order()
+    return [by_name[name] for name in order if name in by_name]

@@ -1,0 +1,110 @@
+"""Parts of a staged set while they are written: local Parquet files that nobody else sees yet."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..api import StagedPart, TouchedSlice
+from ..contracts import TableContract
+
+ROWS_PER_PART = 500_000
+ROWS_PER_GROUP = 131_072
+_CHUNK = 1 << 20
+
+
+@dataclass
+class DraftParts:
+    """Rolls batches into Parquet files of at most `ROWS_PER_PART` rows; memory stays at one row group."""
+
+    contract: TableContract
+    folder: Path
+    rows: int = 0
+    _files: list[Path] = field(default_factory=list)
+    _pending: list[pa.RecordBatch] = field(default_factory=list)
+    _writer: pq.ParquetWriter | None = None
+    _in_part: int = 0
+    _first: Any = None
+    _last: Any = None
+
+    def write(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Write all batches and close the last part."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for batch in batches:
+            self._add(batch)
+        self._flush()
+        self._close()
+
+    def _add(self, batch: pa.RecordBatch) -> None:
+        self.rows += batch.num_rows
+        self._note_days(batch)
+        self._pending.append(batch)
+        if sum(piece.num_rows for piece in self._pending) >= ROWS_PER_GROUP:
+            self._flush()
+
+    def _note_days(self, batch: pa.RecordBatch) -> None:
+        if self.contract.partition_by is None:
+            return
+        bounds = pc.min_max(batch.column(self.contract.partition_by)).as_py()
+        self._first = bounds["min"] if self._first is None else min(self._first, bounds["min"])
+        self._last = bounds["max"] if self._last is None else max(self._last, bounds["max"])
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        table = pa.Table.from_batches(self._pending, schema=self.contract.arrow_schema)
+        self._pending.clear()
+        if self._writer is None:
+            self._writer = self._next_file()
+        self._writer.write_table(table, row_group_size=ROWS_PER_GROUP)
+        self._in_part += table.num_rows
+        if self._in_part >= ROWS_PER_PART:
+            self._close()
+
+    def _next_file(self) -> pq.ParquetWriter:
+        file = self.folder / f"part-{len(self._files):05d}.parquet"
+        self._files.append(file)
+        return pq.ParquetWriter(file, self.contract.arrow_schema, compression="zstd", compression_level=1)
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._writer, self._in_part = None, 0
+
+    @property
+    def files(self) -> list[Path]:
+        return self._files
+
+    @property
+    def touched(self) -> TouchedSlice | None:
+        """The range of partition days that the written rows lie in."""
+        if self.contract.partition_by is None or self._first is None:
+            return None
+        return TouchedSlice(self.contract.partition_by, _day(self._first), _day(self._last))
+
+    def seal(self) -> list[StagedPart]:
+        """Bring every file to disk for good and describe it; `uri` is still the file's name."""
+        return [_sealed(number, file) for number, file in enumerate(self._files)]
+
+
+def _day(value: date | datetime) -> date:
+    return value.date() if isinstance(value, datetime) else value
+
+
+def _sealed(number: int, file: Path) -> StagedPart:
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        os.fsync(content.fileno())
+        while chunk := content.read(_CHUNK):
+            digest.update(chunk)
+    rows = pq.read_metadata(file).num_rows
+    return StagedPart(f"{number:05d}", file.name, rows, file.stat().st_size, digest.hexdigest())

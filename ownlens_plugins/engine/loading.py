@@ -1,0 +1,69 @@
+"""The load protocol: the one function that brings a staged set into a destination exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..api import Destination, LoadPlan, LoadResult, LoadSession, Receipt, StagedPart
+from ..errors import CommitUnknown, Rejected, Retryable, StagedSetChanged
+
+MapParts = Callable[[Callable[[StagedPart], Receipt], Iterable[StagedPart]], Iterable[Receipt]]
+
+
+def load(destination: Destination[Any, Any], plan: LoadPlan, *, map_parts: MapParts = map) -> LoadResult:
+    """Apply a plan exactly once, however often and from however many processes this is called.
+
+    Raises:
+        Retryable: nothing landed; calling again may succeed.
+        Rejected, StagedSetChanged: this load cannot succeed as it is.
+        CommitUnknown: the outcome could not be determined; calling again resolves it.
+    """
+    if done := destination.find_commit(plan):
+        return replace(done, replayed=True)
+    with destination.open(plan) as session:
+        receipts = _write(session, plan, map_parts)
+        return _commit(destination, session, plan, receipts)
+
+
+def _write(session: LoadSession, plan: LoadPlan, map_parts: MapParts) -> list[Receipt]:
+    try:
+        receipts = list(map_parts(session.writer.write, plan.parts))
+        match_receipts(plan, receipts)
+    except BaseException:
+        session.abort()
+        raise
+    return receipts
+
+
+def _commit(
+    destination: Destination[Any, Any], session: LoadSession, plan: LoadPlan, receipts: Sequence[Receipt]
+) -> LoadResult:
+    try:
+        return session.commit(receipts)
+    except (Retryable, Rejected, StagedSetChanged):  # certain: nothing landed
+        session.abort()
+        raise
+    except Exception as error:  # unknown: look, never abort
+        if done := destination.find_commit(plan):
+            return replace(done, replayed=True)
+        if isinstance(error, CommitUnknown):
+            # It is not visible now, but the store may still be applying it: a later attempt must look again.
+            raise Retryable(f"{plan.table}: {plan.destination} has not applied the commit; run it again") from error
+        raise
+
+
+def match_receipts(plan: LoadPlan, receipts: Sequence[Receipt]) -> None:
+    """Check that every part of the plan was written exactly once, with all its rows.
+
+    Raises:
+        Rejected: a receipt is missing, doubled, foreign, or counts other rows than were staged.
+    """
+    written = sorted((receipt.part_id, receipt.rows) for receipt in receipts)
+    staged = sorted((part.part_id, part.rows) for part in plan.parts)
+    if written != staged:
+        raise Rejected(
+            f"{plan.table}: {plan.destination} wrote {sum(rows for _, rows in written)} rows in {len(written)} parts, "
+            f"but {plan.rows} rows in {len(staged)} parts are staged; report this to the destination's author"
+        )

@@ -1,0 +1,202 @@
+"""Extract tables from PostgreSQL by ADBC, all in one exported snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+from psycopg.conninfo import make_conninfo
+
+from ...contracts import Extraction, TableContract
+from ...errors import Retryable, SourceInvalid
+from ...settings import PostgreSQLSourceConfig
+from .postgresql_columns import NativeType, quote, select_expressions
+from .source import Extracted, Selection
+
+# A row stamped with its transaction's start time can appear as late as that transaction ends. Sessions of other
+# users are visible here only to members of pg_read_all_stats; the lag covers the rest. Our own snapshots only read.
+_CLOSES_AT = """
+SELECT least(now() - %(lag)s, (
+    SELECT min(xact_start) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name <> 'ownlens'))
+"""
+_COLUMNS = """
+SELECT c.relname, a.attname, t.typname, coalesce(e.typname, ''), t.typtype = 'e'
+FROM pg_class c
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+Catalog = dict[str, dict[str, NativeType]]
+
+
+@dataclass(frozen=True)
+class PostgreSQLSource:
+    """A PostgreSQL database, read with the rights of its configured role."""
+
+    config: PostgreSQLSourceConfig
+    lag: timedelta = timedelta(0)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[PostgreSQLSnapshot]:
+        """Export one snapshot that every table's connection adopts, so that foreign keys agree."""
+        with _connect(self.config) as connection:
+            # Read before the snapshot is taken: transactions that end in between are then inside it.
+            closes_at = _one(connection, _CLOSES_AT, {"lag": self.lag})
+            connection.commit()
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            name = _one(connection, "SELECT pg_export_snapshot()")
+            yield PostgreSQLSnapshot(self.config, closes_at, name, _catalog(connection, self.config))
+            connection.rollback()
+
+
+def _one(connection: psycopg.Connection[Any], statement: str, values: dict[str, Any] | None = None) -> Any:
+    row = connection.execute(statement.encode(), values).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _catalog(connection: psycopg.Connection[Any], config: PostgreSQLSourceConfig) -> Catalog:
+    tables: Catalog = {}
+    for table, column, *native in connection.execute(_COLUMNS, {"schema": quote(config.db_schema)}):
+        tables.setdefault(table, {})[column] = (native[0], native[1], native[2])
+    return tables
+
+
+@dataclass(frozen=True)
+class PostgreSQLSnapshot:
+    """One exported snapshot. Each read opens its own connection and adopts it."""
+
+    config: PostgreSQLSourceConfig
+    closes_at: datetime
+    name: str
+    catalog: Catalog
+
+    @contextmanager
+    def read(self, contract: TableContract, selection: Selection) -> Iterator[Extracted]:
+        """Stream the selected rows of a table; whole tables come ordered by key, so equal rows stage equal bytes."""
+        statement = self._statement(contract, selection)
+        import adbc_driver_manager
+        import adbc_driver_postgresql.dbapi as adbc
+
+        try:
+            with closing(adbc.connect(_conninfo(self.config))) as connection, connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                cursor.execute(f"SET TRANSACTION SNAPSHOT '{self.name}'")
+                cursor.execute(statement)
+                yield Extracted(_flat(cursor.fetch_record_batch()), checked=True)
+        except adbc_driver_manager.Error as error:
+            raise _translated(contract.table, error) from error
+
+    def _statement(self, contract: TableContract, selection: Selection) -> str:
+        expressions = select_expressions(contract, self._columns(contract), schema=self.config.db_schema)
+        relation = f"{quote(self.config.db_schema)}.{quote(contract.table)}"
+        return f"SELECT {', '.join(expressions)} FROM {relation}{_where(contract, selection, relation)}"
+
+    def _columns(self, contract: TableContract) -> dict[str, NativeType]:
+        columns = self.catalog.get(contract.table)
+        if columns is None:
+            raise SourceInvalid(
+                f"{contract.table}: the source has no table {self.config.db_schema}.{contract.table}; "
+                "create it, grant SELECT on it, or leave the table out with --tables"
+            )
+        return columns
+
+
+def _where(contract: TableContract, selection: Selection, relation: str) -> str:
+    condition = _window(contract, selection)
+    if selection.extraction is Extraction.WHOLE:
+        return f" ORDER BY {', '.join(quote(name) for name in contract.key)}"
+    if selection.extraction is Extraction.DAYS and condition:
+        day = quote(contract.partition_by or "")
+        return f" WHERE {day} IN (SELECT {day} FROM {relation}{condition})"
+    return condition
+
+
+def _window(contract: TableContract, selection: Selection) -> str:
+    if contract.cursor is None:
+        return ""
+    cursor = quote(contract.cursor)
+    kind = contract.column(contract.cursor).type.kind.value
+    bounds = [(">=", selection.window.start), ("<", selection.window.end)]
+    # Both bounds are datetimes of our own making, printed in ISO format: no outside text reaches the statement.
+    terms = [f"{cursor} {sign} '{bound.isoformat()}'::{kind}" for sign, bound in bounds if bound is not None]
+    return f" WHERE {' AND '.join(terms)}" if terms else ""
+
+
+def _flat(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """Strip the driver's wrapper from types it does not know, such as numeric, which come as exact text."""
+    schema = pa.schema([_storage(field) for field in reader.schema])
+    return pa.RecordBatchReader.from_batches(schema, (_strip(batch, schema) for batch in reader))
+
+
+def _storage(field: pa.Field) -> pa.Field:
+    opaque = isinstance(field.type, pa.OpaqueType)
+    return pa.field(field.name, field.type.storage_type if opaque else field.type)
+
+
+def _strip(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    arrays = [column.storage if isinstance(column.type, pa.OpaqueType) else column for column in batch.columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _conninfo(config: PostgreSQLSourceConfig) -> str:
+    password = config.password.get_secret_value() if config.password else None
+    return make_conninfo(
+        host=config.host,
+        port=config.port,
+        dbname=config.database,
+        user=config.user,
+        password=password,
+        sslmode=config.sslmode,
+        sslrootcert=config.sslrootcert,
+        connect_timeout=config.connect_timeout,
+        application_name="ownlens",
+        options=f"-c statement_timeout={config.statement_timeout}s -c timezone=UTC",
+    )
+
+
+@contextmanager
+def _connect(config: PostgreSQLSourceConfig) -> Iterator[psycopg.Connection[Any]]:
+    try:
+        connection = psycopg.connect(_conninfo(config))
+    except psycopg.OperationalError as error:
+        raise _unreachable(config, error) from None
+    with closing(connection):
+        yield connection
+
+
+def _unreachable(config: PostgreSQLSourceConfig, error: psycopg.OperationalError) -> Exception:
+    text = str(error).lower()
+    place = f"source postgresql at {config.host}:{config.port}"
+    for sign, fix in _REFUSALS.items():
+        if sign in text:
+            return SourceInvalid(f"{place}: {fix.format(config=config)}")
+    return Retryable(f"{place}: not reachable; check that the server runs and that host and port are right")
+
+
+_REFUSALS = {
+    "password": "the password of {config.user!r} is refused; set OWNLENS_SOURCE__PASSWORD",
+    "role": "role {config.user!r} does not exist or may not log in; check the profile's user",
+    "database": "database {config.database!r} does not exist or may not be entered; check the profile's database",
+    "pg_hba": "the server's pg_hba.conf refuses this connection for {config.user!r}",
+    "certificate": "the server's certificate is not trusted; set sslrootcert",
+}
+
+
+def _translated(table: str, error: Any) -> Exception:
+    state = getattr(error, "sqlstate", None) or ""
+    if state == "42501":
+        return SourceInvalid(f"{table}: the source role may not read this table; grant SELECT on it")
+    if state == "22P02" or state.startswith("42"):
+        return SourceInvalid(
+            f"{table}: the source cannot run the extraction (SQLSTATE {state}); check the contract's types"
+        )
+    return Retryable(f"{table}: reading from the source broke off (SQLSTATE {state or 'unknown'}); run it again")

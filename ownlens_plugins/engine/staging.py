@@ -1,0 +1,238 @@
+"""The staging area: numbered, immutable staged sets per table, kept as a log that destinations consume."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..api import StagedPart, Window, new_attempt
+from ..contracts import Extraction, TableContract
+from ..errors import Rejected, Retryable
+from ..registry import Registry
+from ..storage import ObjectFolder, filesystem, is_s3, object_folder
+from .conforming import Conformed, RefusedRow
+from .drafts import DraftParts
+from .manifest import Manifest, set_digest
+from .sources.source import Extracted
+from .transforming import transformed
+from .uniqueness import find_doubles, take_out
+
+_REPEATED = "key: another row of this set has the same key, and an append takes each key once"
+_NULL_KEY = "is null"
+
+
+@dataclass(frozen=True, slots=True)
+class StageRequest:
+    """What to stage: the rows' extent and meaning. `once` looks for the same content among all earlier sets."""
+
+    extraction: Extraction
+    window: Window
+    full_refresh: bool = False
+    once: bool = False
+
+
+class StagingArea:
+    """Staged sets on a local folder or below an `s3://` prefix. Safe to use from several threads and processes."""
+
+    def __init__(self, uri: str, registry: Registry) -> None:
+        self.uri = uri
+        self._folder: ObjectFolder = object_folder(uri)
+        self._registry = registry
+
+    def manifests(self, table: str) -> list[Manifest]:
+        """Return the manifests of a table's staged sets, oldest first."""
+        names = self._folder.list(f"{_slug(table)}/manifests")
+        return [self._manifest(name) for name in names]
+
+    def latest(self, table: str) -> Manifest | None:
+        """Return the newest staged set of a table."""
+        names = self._folder.list(f"{_slug(table)}/manifests")
+        return self._manifest(names[-1]) if names else None
+
+    def _manifest(self, name: str) -> Manifest:
+        content = self._folder.read(name)
+        if content is None:
+            raise Retryable(f"{self._folder.uri(name)} vanished while it was read; run it again")
+        return Manifest.from_json(content)
+
+    def parts(self, manifest: Manifest) -> tuple[StagedPart, ...]:
+        """Return a set's parts with the addresses at which workers can read them."""
+        return tuple(replace(part, uri=self._folder.uri(part.uri)) for part in manifest.parts)
+
+    def stage(self, contract: TableContract, extracted: Extracted, request: StageRequest) -> Manifest | None:
+        """Conform, transform and store rows as the next staged set.
+
+        Returns:
+            The new set, an earlier set with the same content, or None when there is nothing new.
+
+        Raises:
+            Rejected: rows break the contract and its `on_bad_value` is `fail`; nothing is staged then.
+            Retryable: another process staged this table at the same time.
+        """
+        with self._draft_folder(contract.table) as folder:
+            draft = self._write(contract, extracted, folder)
+            _refuse_if_failing(contract, draft.refused)
+            return self._publish(contract, draft, request)
+
+    @contextmanager
+    def _draft_folder(self, table: str) -> Iterator[Path]:
+        # Local drafts lie beside the sets, so that publishing is a rename on one file system.
+        parent = None if is_s3(self.uri) else Path(self.uri) / _slug(table)
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".draft-", dir=parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _write(self, contract: TableContract, extracted: Extracted, folder: Path) -> _Draft:
+        conformed = Conformed(contract, extracted)
+        parts = DraftParts(contract, folder / "parts")
+        parts.write(conformed.batches())
+        refused = conformed.refused
+        if self._registry.has_transforms and parts.rows:
+            parts, more = self._transform(contract, parts, folder)
+            refused += more
+        doubles = take_out(find_doubles(contract, parts.files, folder), contract)
+        superseded = sum(batch.num_rows for batch in doubles)
+        if contract.version_by is None:
+            refused += _repeated(doubles)
+            superseded = 0
+        return _Draft(parts, refused, superseded)
+
+    def _transform(
+        self, contract: TableContract, parts: DraftParts, folder: Path
+    ) -> tuple[DraftParts, list[RefusedRow]]:
+        with transformed(contract, self._registry, parts.files, folder) as changed:
+            if changed is None:
+                return parts, []
+            conformed = Conformed(contract, changed)
+            again = DraftParts(contract, folder / "transformed")
+            again.write(conformed.batches())
+            return again, conformed.refused
+
+    def _publish(self, contract: TableContract, draft: _Draft, request: StageRequest) -> Manifest | None:
+        sealed = draft.parts.seal()
+        schema = {column.name: str(column) for column in contract.columns}
+        digest = set_digest(sealed, schema, replaces=request.full_refresh)
+        latest = self.latest(contract.table)
+        if same := self._same_content(contract, latest, digest, request):
+            return same if request.once else None
+        if latest is not None and not sealed and not draft.refused and not _holds_all(request):
+            return None
+        sequence = 1 if latest is None else latest.sequence + 1
+        folder = f"{_slug(contract.table)}/{sequence:08d}-{new_attempt()}"
+        self._upload(draft, folder)
+        manifest = Manifest(
+            table=contract.table,
+            sequence=sequence,
+            digest=digest,
+            rows=sum(part.rows for part in sealed),
+            bytes=sum(part.bytes for part in sealed),
+            rejected=len(draft.refused),
+            parts=tuple(replace(part, uri=f"{folder}/{part.uri}") for part in sealed),
+            extraction=request.extraction.value,
+            full_refresh=request.full_refresh,
+            window=request.window,
+            touched=draft.parts.touched,
+            schema=schema,
+            contract_fingerprint=contract.fingerprint,
+            ownlens_version=version("ownlens"),
+            staged_at=datetime.now(UTC),
+            quarantine=f"{folder}/quarantine.parquet" if draft.refused else None,
+            key_violations=sum(_breaks_key(contract, row) for row in draft.refused),
+        )
+        if not self._folder.create(f"{_slug(contract.table)}/manifests/{sequence:08d}.json", manifest.to_json()):
+            self._folder.remove(folder)
+            raise Retryable(f"{contract.table}: another run staged set {sequence} at the same time; run it again")
+        return manifest
+
+    def _same_content(
+        self, contract: TableContract, latest: Manifest | None, digest: str, request: StageRequest
+    ) -> Manifest | None:
+        if latest is None or request.full_refresh:
+            return None
+        if request.once:
+            return next((old for old in self.manifests(contract.table) if old.digest == digest), None)
+        # An earlier set of equal content is not the same: the table may have changed and changed back.
+        return latest if _holds_all(request) and latest.digest == digest else None
+
+    def _upload(self, draft: _Draft, folder: str) -> None:
+        if draft.refused:
+            draft.parts.folder.mkdir(parents=True, exist_ok=True)
+            _write_quarantine(draft.refused, draft.parts.folder / "quarantine.parquet")
+        if not draft.parts.folder.exists():
+            return
+        if is_s3(self.uri):
+            _copy(draft.parts.folder, self._folder.uri(folder))
+        else:
+            draft.parts.folder.rename(self._folder.uri(folder))
+
+    def quarantined(self, manifest: Manifest) -> pa.Table | None:
+        """Return the refused rows of a set: columns `reason` and `row` (JSON text)."""
+        if manifest.quarantine is None:
+            return None
+        where, path = filesystem(self._folder.uri(manifest.quarantine))
+        return pq.read_table(path, filesystem=where)
+
+    def address(self, name: str) -> str:
+        """Return the full address of an object of this area."""
+        return self._folder.uri(name)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    parts: DraftParts
+    refused: list[RefusedRow]
+    superseded: int
+
+
+def _slug(table: str) -> str:
+    """Return a table's folder name: any name becomes one harmless path segment, and no two names share one."""
+    return quote(table, safe="").replace(".", "%2E")
+
+
+def _holds_all(request: StageRequest) -> bool:
+    return request.extraction is Extraction.WHOLE
+
+
+def _repeated(doubles: list[pa.RecordBatch]) -> list[RefusedRow]:
+    rows = (row for batch in doubles for row in batch.to_pylist())
+    return [RefusedRow(_REPEATED, json.dumps(row, default=str, ensure_ascii=False)) for row in rows]
+
+
+def _breaks_key(contract: TableContract, row: RefusedRow) -> bool:
+    column, _, reason = row.reason.partition(": ")
+    return row.reason == _REPEATED or (column in contract.key and reason.startswith(_NULL_KEY))
+
+
+def _refuse_if_failing(contract: TableContract, refused: list[RefusedRow]) -> None:
+    if refused and contract.on_bad_value == "fail":
+        raise Rejected(
+            f"{contract.table}: {len(refused)} rows break the contract ({refused[0].reason}); "
+            "correct them in the source, or set on_bad_value: quarantine"
+        )
+
+
+def _write_quarantine(refused: list[RefusedRow], file: Path) -> None:
+    table = pa.table({"reason": [row.reason for row in refused], "row": [row.row for row in refused]})
+    pq.write_table(table, file, compression="zstd")
+
+
+def _copy(folder: Path, uri: str) -> None:
+    where, path = filesystem(uri)
+    for file in sorted(folder.iterdir()):
+        with where.open_output_stream(f"{path}/{file.name}") as target, file.open("rb") as source:
+            shutil.copyfileobj(source, target, 1 << 22)

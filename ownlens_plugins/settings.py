@@ -1,0 +1,120 @@
+"""Connection settings: profiles of `ownlens.toml` for what is not secret, the environment for what is."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from .api import StrictModel
+from .errors import SettingsInvalid, UnknownName
+
+CONFIG_VARIABLE = "OWNLENS_CONFIG"
+DEFAULT_FILE = "ownlens.toml"
+DEFAULT_PROFILE = "default"
+
+
+class PostgreSQLSourceConfig(StrictModel):
+    """The operational database that tables are extracted from. `host` may be a socket directory."""
+
+    kind: Literal["postgresql"] = "postgresql"
+    host: str
+    port: int = Field(default=5432, ge=1, le=65535)
+    database: str
+    user: str
+    password: SecretStr | None = None
+    db_schema: str = Field(default="public", alias="schema")
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    sslrootcert: str | None = None
+    connect_timeout: int = Field(default=10, ge=1, description="Seconds.")
+    statement_timeout: int = Field(default=3600, ge=1, description="Seconds.")
+
+
+class FileSourceConfig(StrictModel):
+    """A folder that holds `<table>.parquet`, `.csv`, `.json` or `.jsonl`, or a folder of such files per table."""
+
+    kind: Literal["files"]
+    folder: str
+
+
+SourceConfig = PostgreSQLSourceConfig | FileSourceConfig
+
+
+class Profile(BaseSettings):
+    """One named set of connections. Environment variables such as `OWNLENS_SOURCE__PASSWORD` win over the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="OWNLENS_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    contracts: str = Field(default="table_configs", description="Folder of the contracts.")
+    staging: str = Field(default="var/staging", description="Local folder or s3:// prefix of the staged sets.")
+    source: SourceConfig | None = None
+    destinations: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    embedded: str | None = Field(default=None, description="Folder of the embedded stack that commands start.")
+    lag_seconds: int = Field(default=60, ge=0, description="Windows close this long before now.")
+    max_workers: int = Field(default=6, ge=1, le=64, description="Tasks at once.")
+    limits: dict[str, int] = Field(default_factory=dict, description="Loads at once, by destination.")
+    log_file: str = Field(default="var/ownlens.log", description="Where commands write their log.")
+    validate_loads: bool = Field(default=True, description="Run the Great Expectations suites after each load.")
+    retries: int = Field(default=3, ge=0, le=20, description="Times that a load is tried again after Retryable.")
+    retry_delay_seconds: float = Field(default=2.0, gt=0, description="First delay; it doubles, with jitter.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  # the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+
+def load_profile(name: str = DEFAULT_PROFILE, *, file: Path | str | None = None) -> Profile:
+    """Read a profile from `ownlens.toml` (or `OWNLENS_CONFIG`), completed by the environment.
+
+    Raises:
+        UnknownName: the file has no such profile.
+        SettingsInvalid: the file is missing or not valid, or a setting is wrong.
+    """
+    path = Path(file or os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
+    profiles = _profiles(path)
+    if name not in profiles:
+        raise UnknownName("profile", name, profiles, where=str(path))
+    try:
+        return Profile(**profiles[name])
+    except ValidationError as error:
+        raise SettingsInvalid(f"{path}: profiles.{name}: {_problem(error)}") from None
+
+
+def _profiles(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsInvalid(
+            f"{path} does not exist; write one, or name it with --config or {CONFIG_VARIABLE}"
+        ) from None
+    except (tomllib.TOMLDecodeError, OSError) as error:
+        raise SettingsInvalid(f"{path}: {error}") from None
+    profiles = document.get("profiles")
+    if not isinstance(profiles, dict) or not profiles:
+        raise SettingsInvalid(f"{path}: no [profiles.NAME] table")
+    return profiles
+
+
+def _problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(step) for step in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return str(UnknownName("setting", where.rpartition(".")[2], Profile.model_fields))
+    return f"{where}: {problem['msg']}"

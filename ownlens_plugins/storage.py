@@ -1,0 +1,188 @@
+"""Files of staged sets, on a local folder or an `s3://` prefix, behind one small interface."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+S3_SCHEMES = ("s3://", "s3a://")
+
+
+def is_s3(uri: str) -> bool:
+    """Tell whether a URI names an object store rather than a local path."""
+    return uri.startswith(S3_SCHEMES)
+
+
+def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
+    """Return the Arrow file system of a URI and the path inside it.
+
+    S3 takes its credentials, region and endpoint from the environment's AWS chain
+    (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL`, ...).
+    """
+    if not is_s3(uri):
+        return pafs.LocalFileSystem(), str(Path(uri).absolute())
+    return _s3_from_environment(), uri.split("://", 1)[1]
+
+
+@lru_cache(maxsize=1)
+def _s3_from_environment() -> pafs.FileSystem:
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint is None:
+        return pafs.S3FileSystem()
+    scheme, _, host = endpoint.rpartition("://")
+    return pafs.S3FileSystem(endpoint_override=host, scheme=scheme or "https")
+
+
+def read_parquet(uri: str, *, columns: Sequence[str] | None, rows_per_batch: int) -> Iterator[pa.RecordBatch]:
+    """Stream a Parquet file's rows; memory stays at a few batches."""
+    where, path = filesystem(uri)
+    with where.open_input_file(path) as source, pq.ParquetFile(source, pre_buffer=True) as file:
+        yield from file.iter_batches(batch_size=rows_per_batch, columns=None if columns is None else list(columns))
+
+
+class ObjectFolder(Protocol):
+    """A folder of immutable objects in which a new name can be claimed by exactly one writer."""
+
+    root: str
+
+    def uri(self, name: str) -> str: ...
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a new object durably; return False, without a change, when the name is taken."""
+        ...
+
+    def read(self, name: str) -> bytes | None: ...
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the names (relative to the root) of all objects below a prefix, sorted."""
+        ...
+
+    def remove(self, prefix: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """A directory. Exclusive creation is a hard link from a synced temporary file, so no reader sees half a file."""
+
+    root: str
+
+    def uri(self, name: str) -> str:
+        return str(Path(self.root).absolute() / name)
+
+    def create(self, name: str, content: bytes) -> bool:
+        target = Path(self.uri(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}")
+        try:
+            _write_synced(draft, content)
+            os.link(draft, target)
+        except FileExistsError:
+            return False
+        finally:
+            draft.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+        return True
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return Path(self.uri(name)).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def list(self, prefix: str) -> list[str]:
+        base = Path(self.root).absolute()
+        found = (path for path in (base / prefix).rglob("*") if path.is_file() and not path.name.startswith("."))
+        return sorted(str(path.relative_to(base)) for path in found)
+
+    def remove(self, prefix: str) -> None:
+        for name in self.list(prefix):
+            Path(self.uri(name)).unlink(missing_ok=True)
+        _remove_empty(Path(self.uri(prefix)))
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove_empty(folder: Path) -> None:
+    if not folder.is_dir():
+        return
+    for inner in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+        inner.rmdir()
+    folder.rmdir()
+
+
+@dataclass(frozen=True)
+class S3Folder:
+    """A prefix of a bucket. Exclusive creation is a conditional put (`If-None-Match: *`)."""
+
+    root: str
+
+    def uri(self, name: str) -> str:
+        return f"{self.root.rstrip('/')}/{name}"
+
+    def create(self, name: str, content: bytes) -> bool:
+        bucket, key = self._place(name)
+        client = _s3_client()
+        try:
+            client.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+        except client.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] in {"PreconditionFailed", "ConditionalRequestConflict"}:
+                return False
+            raise
+        return True
+
+    def read(self, name: str) -> bytes | None:
+        bucket, key = self._place(name)
+        client = _s3_client()
+        try:
+            content: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        except client.exceptions.NoSuchKey:
+            return None
+        return content
+
+    def list(self, prefix: str) -> list[str]:
+        bucket, key = self._place(prefix)
+        pages = _s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{key}/")
+        base = len(key) - len(prefix)
+        return sorted(item["Key"][base:] for page in pages for item in page.get("Contents", ()))
+
+    def remove(self, prefix: str) -> None:
+        bucket, _ = self._place("")
+        for name in self.list(prefix):
+            _s3_client().delete_object(Bucket=bucket, Key=self._place(name)[1])
+
+    def _place(self, name: str) -> tuple[str, str]:
+        bucket, _, prefix = self.root.split("://", 1)[1].rstrip("/").partition("/")
+        return bucket, f"{prefix}/{name}" if prefix else name
+
+
+@lru_cache(maxsize=1)
+def _s3_client():  # type: ignore[no-untyped-def]  # boto3 builds its clients at run time
+    import boto3
+
+    return boto3.client("s3")
+
+
+def object_folder(uri: str) -> ObjectFolder:
+    """Return the folder for a local path or an `s3://bucket/prefix` URI."""
+    return S3Folder(uri.replace("s3a://", "s3://", 1)) if is_s3(uri) else LocalFolder(uri)

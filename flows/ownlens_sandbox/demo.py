@@ -68,9 +68,7 @@ def _fill(
     return Prepared(0, sum(filled.values()), 0, time.monotonic() - started)
 
 
-def _change(
-    connection: psycopg.Connection, contracts: list[TableContract], state: Path, started: float
-) -> Prepared:
+def _change(connection: psycopg.Connection, contracts: list[TableContract], state: Path, started: float) -> Prepared:
     day = int(json.loads(state.read_text())["days"]) + 1
     changes = apply_day_of_changes(connection, contracts, seed=day)
     connection.commit()

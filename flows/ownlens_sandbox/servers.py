@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +56,9 @@ class Sandbox:
 
 
 def packaged_contracts() -> Path:
-    """Return the contracts folder that came with OwnLens: beside this module in a wheel, at the top of a checkout."""
-    inside = Path(__file__).parent / "table_configs"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "table_configs"
+    """Return the contracts folder that came with OwnLens: of the checkout, or beside the packages of a wheel."""
+    checkout = Path(__file__).parents[2] / "table_configs"
+    return checkout if checkout.is_dir() else Path(__file__).parents[1] / "ownlens_table_configs"
 
 
 @contextmanager
@@ -67,8 +66,8 @@ def running(folder: Path, *, contracts: Path | None = None) -> Iterator[Sandbox]
     """Start the stack below a folder, write its profile, and stop the servers at the end; the data stays."""
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(2) as threads:
-        servers = list(threads.map(_start, (folder / "source", folder / "warehouse")))
+    # One after the other: the package's lock does not bear two threads.
+    servers = [_start(folder / name) for name in ("source", "warehouse")]
     try:
         source, warehouse = (server.get_uri() for server in servers)
         config = folder / "ownlens.toml"

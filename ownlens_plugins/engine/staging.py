@@ -105,7 +105,7 @@ class StagingArea:
         if self._registry.has_transforms and parts.rows:
             parts, more = self._transform(contract, parts, folder)
             refused += more
-        doubles = take_out(find_doubles(contract, parts.files, folder), contract)
+        doubles = take_out(find_doubles(contract, parts.files), contract)
         superseded = sum(batch.num_rows for batch in doubles)
         if contract.version_by is None:
             refused += _repeated(doubles)
@@ -115,7 +115,7 @@ class StagingArea:
     def _transform(
         self, contract: TableContract, parts: DraftParts, folder: Path
     ) -> tuple[DraftParts, list[RefusedRow]]:
-        with transformed(contract, self._registry, parts.files, folder) as changed:
+        with transformed(contract, self._registry, parts.files) as changed:
             if changed is None:
                 return parts, []
             conformed = Conformed(contract, changed)

@@ -14,21 +14,22 @@ from ..contracts import TableContract
 from ..errors import Rejected
 from ..registry import Registry
 from .sources.source import Extracted
-from .uniqueness import connect_duckdb
+from .uniqueness import open_duckdb
 
 ROWS_PER_BATCH = 65_536
 
 
 @contextmanager
 def transformed(
-    contract: TableContract, registry: Registry, files: Sequence[Path], folder: Path
+    contract: TableContract, registry: Registry, files: Sequence[Path]
 ) -> Iterator[Extracted | None]:
     """Give the rows that the hooks made of the conformed files, or None when no hook changes this table.
 
     Raises:
         Rejected: a hook failed, or returned something that is not a narwhals LazyFrame.
     """
-    database = connect_duckdb(folder)
+    database = open_duckdb()
+    database.execute("SET TimeZone = 'UTC'")
     try:
         relation = database.read_parquet([str(file) for file in files])
         frame = nw.from_native(relation)

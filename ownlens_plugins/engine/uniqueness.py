@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 
 import duckdb
@@ -16,21 +19,26 @@ from ..contracts import TableContract
 Doubles = dict[Path, list[int]]
 
 
-def connect_duckdb(folder: Path) -> duckdb.DuckDBPyConnection:
-    """Open an in-memory DuckDB that spills into `folder` and never reaches for the network."""
+def open_duckdb() -> duckdb.DuckDBPyConnection:
+    """Return a cursor of this process's in-memory DuckDB, which spills to disk and never reaches for the network."""
+    return _database().cursor()
+
+
+@lru_cache(maxsize=1)
+def _database() -> duckdb.DuckDBPyConnection:
+    # Opening one takes 20 ms, a cursor takes none; cursors may be used from different threads at once.
     return duckdb.connect(
         config={
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            "temp_directory": str(folder / "spill"),
+            "temp_directory": str(Path(tempfile.gettempdir()) / f"ownlens-spill-{os.getpid()}"),
             "memory_limit": "512MB",
             "threads": 2,
-            "TimeZone": "UTC",
         }
     )
 
 
-def find_doubles(contract: TableContract, files: Sequence[Path], folder: Path) -> Doubles:
+def find_doubles(contract: TableContract, files: Sequence[Path]) -> Doubles:
     """Return, by file, the row numbers of rows that another row of the same key stands above.
 
     With `version_by` the greatest version stands above, without it the row that came first.
@@ -39,7 +47,7 @@ def find_doubles(contract: TableContract, files: Sequence[Path], folder: Path) -
         return {}
     names = [str(file) for file in files]
     key = ", ".join(map(_quote, contract.key))
-    with closing(connect_duckdb(folder)) as database:
+    with closing(open_duckdb()) as database:
         repeated = f"SELECT 1 FROM read_parquet($files) GROUP BY {key} HAVING count(*) > 1 LIMIT 1"
         if database.execute(repeated, {"files": names}).fetchone() is None:
             return {}

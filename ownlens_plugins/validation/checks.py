@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from typing import Any
 
+import great_expectations.expectations.core  # noqa: F401  (fills the registry)
 from great_expectations.compatibility.pydantic import ValidationError
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.registry import (
@@ -59,8 +60,19 @@ PORTABLE = frozenset(
         "expect_table_row_count_to_equal",
     }
 )
+ROW_COUNTS = frozenset({"expect_table_row_count_to_be_between", "expect_table_row_count_to_equal"})
 _INTERNAL = frozenset(
-    {"batch_id", "catch_exceptions", "description", "id", "meta", "notes", "rendered_content", "result_format", "windows"}
+    {
+        "batch_id",
+        "catch_exceptions",
+        "description",
+        "id",
+        "meta",
+        "notes",
+        "rendered_content",
+        "result_format",
+        "windows",
+    }
 )
 _COLUMN_KEYS = ("column", "column_A", "column_B", "column_list")
 _VALUE_KEYS = ("min_value", "max_value", "value", "value_set")
@@ -68,8 +80,9 @@ _SEVERITIES = ("critical", "warning")
 _TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
 # The stores compare these values each in its own way; whether there is one, and whether it repeats, they agree on.
 _OPAQUE = frozenset({Kind.JSON, Kind.BYTES, Kind.ARRAY})
-_PRESENCE = frozenset(
+PRESENCE = frozenset(
     {
+        "expect_required_columns_to_have_values",
         "expect_column_proportion_of_non_null_values_to_be_between",
         "expect_column_values_to_be_null",
         "expect_column_values_to_not_be_null",
@@ -100,20 +113,24 @@ def _entries(contract: TableContract) -> Iterator[tuple[str, str, Mapping[str, A
 
 
 def _expectation(contract: TableContract, name: str, keywords: Mapping[str, Any], *, sql: bool) -> Expectation:
-    kind = _kind(name)
-    known = set(kind.__fields__) - _INTERNAL
+    known = set(_portable(name).__fields__) - _INTERNAL
     for keyword in keywords:
         if keyword not in known:
             raise UnknownName("keyword", keyword, known, where=name)
     _check_severity(name, keywords)
     _check_columns(contract, name, keywords)
     try:
-        return kind(**_typed(contract, keywords, sql=sql))
+        return named(name, **_typed(contract, keywords, sql=sql))
     except ValidationError as error:
         raise ValueError(f"{name}: {_reasons(error)}") from None
 
 
-def _kind(name: str) -> type[Expectation]:
+def named(name: str, **keywords: Any) -> Expectation:
+    """Return an expectation by its snake_case name."""
+    return get_expectation_impl(name)(**keywords)
+
+
+def _portable(name: str) -> type[Expectation]:
     if name in PORTABLE:
         return get_expectation_impl(name)
     if name in list_registered_expectation_implementations():
@@ -139,7 +156,7 @@ def _check_columns(contract: TableContract, name: str, keywords: Mapping[str, An
         if column not in contract.column_names:
             raise UnknownName("column", str(column), contract.column_names, where=name)
         kind = contract.column(column).type.kind
-        if kind in _OPAQUE and name not in _PRESENCE:
+        if kind in _OPAQUE and name not in PRESENCE:
             raise ValueError(f"{name}: values of the {kind} column {column!r} cannot be compared; check for nulls only")
 
 
@@ -173,4 +190,6 @@ def _as_kind(moment: datetime, kind: Kind, *, sql: bool) -> date:
 
 
 def _reasons(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, e['loc'])).replace('__root__', 'keywords')}: {e['msg']}" for e in error.errors())
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc'])).replace('__root__', 'keywords')}: {e['msg']}" for e in error.errors()
+    )

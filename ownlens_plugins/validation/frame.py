@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -14,24 +15,71 @@ from ..api import TouchedSlice
 def touched_frame(
     reader: pa.RecordBatchReader, touched: TouchedSlice | None, *, values: Iterable[str], presence: Iterable[str]
 ) -> pd.DataFrame:
-    """Read the rows that lie in a slice (None: all) while they stream by.
+    """Keep the rows that lie in a slice (None: all) while they stream by.
 
     Columns named in `values` come as pandas compares them fast: integers and floats as 64 bit, decimals as float64,
     dates and times as datetime64, uuids as bytes. Those only in `presence` come as booleans that are null where the
-    value is.
+    value is null.
     """
     wanted = list(dict.fromkeys(values))
     present = [name for name in dict.fromkeys(presence) if name not in wanted]
-    batches = [_selected(batch, wanted, present) for batch in _inside(reader, touched)]
-    schema = batches[0].schema if batches else _selected(reader.schema.empty_table(), wanted, present).schema
-    table = pa.Table.from_batches(batches, schema)
+    nothing = pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in reader.schema], schema=reader.schema)
+    pieces = [_piece(nothing, touched, wanted, present), *(_piece(batch, touched, wanted, present) for batch in reader)]
+    table = pa.Table.from_batches(pieces)
     return pd.DataFrame({name: _series(table.column(name)) for name in table.column_names}, copy=False)
 
 
-def _inside(reader: pa.RecordBatchReader, touched: TouchedSlice | None) -> Iterator[pa.RecordBatch]:
-    for batch in reader:
-        if touched is None:
-            yield batch
-            continue
-        days = batch.column(touched.column).cast(pa.date32())
-        yield batch.filter(pc.and_(pc.greater_equal(days, touched.first), pc.less_equal(days, touched.last)))
+def _piece(
+    batch: pa.RecordBatch, touched: TouchedSlice | None, wanted: list[str], present: list[str]
+) -> pa.RecordBatch:
+    columns = {name: _storage(batch.column(name)) for name in wanted}
+    columns |= {name: pc.if_else(pc.is_valid(batch.column(name)), True, None) for name in present}
+    piece = pa.RecordBatch.from_pydict(columns)
+    return piece if touched is None else piece.filter(_inside(batch.column(touched.column), touched))
+
+
+def _storage(array: pa.Array) -> pa.Array:
+    return array.storage if isinstance(array, pa.ExtensionArray) else array
+
+
+def _inside(column: pa.Array, touched: TouchedSlice) -> pa.Array:
+    days = column.cast(pa.date32())
+    return pc.and_(pc.greater_equal(days, touched.first), pc.less_equal(days, touched.last))
+
+
+def _series(column: pa.ChunkedArray) -> Any:
+    kind = column.type
+    if pa.types.is_integer(kind):
+        return _integers(column)
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return _floats(column.cast(pa.float64()))
+    if pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.tz is None):
+        return _moments(column.cast(pa.timestamp("us")))
+    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_boolean(kind):
+        return _arrow(column)
+    return column.to_pandas()
+
+
+def _integers(column: pa.ChunkedArray) -> Any:
+    if column.null_count == 0:
+        return column.cast(pa.int64()).to_pandas()
+    try:
+        return column.cast(pa.float64()).to_pandas()
+    except pa.ArrowInvalid:  # beyond 2**53, where float64 would make neighbours equal
+        return _arrow(column)
+
+
+def _floats(column: pa.ChunkedArray) -> Any:
+    # numpy has one word for "not a number" and "no value"; a NaN is a value, so such a column keeps Arrow's two.
+    return _arrow(column) if pc.any(pc.is_nan(column)).as_py() else column.to_pandas()
+
+
+def _moments(column: pa.ChunkedArray) -> Any:
+    try:
+        return column.cast(pa.timestamp("ns")).to_pandas()  # the unit that Great Expectations compares as a whole
+    except pa.ArrowInvalid:  # outside of 1677 to 2262
+        return column.to_pandas()
+
+
+def _arrow(column: pa.ChunkedArray) -> Any:
+    return pd.Series(pd.arrays.ArrowExtensionArray(column))

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from great_expectations.data_context import EphemeralDataContext
+    from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
 
 _lock = threading.Lock()
 
@@ -25,7 +25,7 @@ def data_context() -> EphemeralDataContext:
 @cache
 def _data_context() -> EphemeralDataContext:
     with _warnings_left_alone(), _main_module_is_a_file():
-        from great_expectations.data_context import EphemeralDataContext
+        from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
         from great_expectations.data_context.types.base import (
             DataContextConfig,
             InMemoryStoreBackendDefaults,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
 
-import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 
 from ..contracts import Kind, Strategy, TableContract
 from ..errors import ContractInvalid
-from .checks import expectations_of
+from .checks import expectations_of, named
 from .expectations import ExpectRequiredColumnsToHaveValues
 
 WARNING = "warning"
@@ -39,7 +37,7 @@ def build_suite(
         *_labels(contract),
         *_row_count(staged_rows, exact=exact_rows),
         *_fresh(contract, fresh_since),
-        *_references(orphans),
+        *_references(contract, orphans),
         *checks,
     ]
 
@@ -59,32 +57,33 @@ def _required(contract: TableContract) -> Iterator[Expectation]:
 
 def _unique(columns: tuple[str, ...]) -> Expectation:
     if len(columns) == 1:
-        return gxe.ExpectColumnValuesToBeUnique(column=columns[0])
-    return gxe.ExpectCompoundColumnsToBeUnique(column_list=list(columns))
+        return named("expect_column_values_to_be_unique", column=columns[0])
+    return named("expect_compound_columns_to_be_unique", column_list=list(columns))
 
 
 def _labels(contract: TableContract) -> Iterator[Expectation]:
     for column in contract.columns:
         if column.type.kind is Kind.ENUM:
-            yield gxe.ExpectColumnValuesToBeInSet(column=column.name, value_set=list(column.type.labels))
+            yield named("expect_column_values_to_be_in_set", column=column.name, value_set=list(column.type.labels))
 
 
 def _row_count(staged_rows: int | None, *, exact: bool) -> Iterator[Expectation]:
     if staged_rows is None:
         return
     if exact:
-        yield gxe.ExpectTableRowCountToEqual(value=staged_rows)
+        yield named("expect_table_row_count_to_equal", value=staged_rows)
     else:
-        yield gxe.ExpectTableRowCountToBeBetween(min_value=staged_rows)
+        yield named("expect_table_row_count_to_be_between", min_value=staged_rows)
 
 
 def _fresh(contract: TableContract, since: datetime | None) -> Iterator[Expectation]:
     if since is not None and contract.cursor is not None:
-        yield gxe.ExpectColumnMaxToBeBetween(column=contract.cursor, min_value=since, severity=WARNING)
+        yield named("expect_column_max_to_be_between", column=contract.cursor, min_value=since, severity=WARNING)
 
 
-def _references(orphans: Mapping[str, str]) -> Iterator[Expectation]:
+def _references(contract: TableContract, orphans: Mapping[str, str]) -> Iterator[Expectation]:
     # A warning, because a parent may still be on its way into this store.
-    for column, query in orphans.items():
-        meta: dict[str, Any] = {"column": column}
-        yield gxe.UnexpectedRowsExpectation(unexpected_rows_query=query, severity=WARNING, meta=meta)
+    for reference in contract.references:
+        if query := orphans.get(reference.column):
+            meta = {"column": reference.column, "parent": reference.table}
+            yield named("unexpected_rows_expectation", unexpected_rows_query=query, severity=WARNING, meta=meta)

@@ -47,6 +47,17 @@ def test_updates_change_more_than_the_stamp(newsroom: psycopg.Connection, contra
     assert len(old - set(newsroom.execute(query))) == updated > 0
 
 
+def test_two_calls_correct_different_rows(newsroom: psycopg.Connection, contracts: list[TableContract]) -> None:
+    query = "SELECT recommendation_id, updated_at FROM customer_recommendations WHERE created_at < updated_at"
+    corrected = []
+    for _ in range(2):
+        before = set(newsroom.execute(query))
+        apply_day_of_changes(newsroom, contracts, day=TODAY)
+        corrected.append({key for key, _ in set(newsroom.execute(query)) - before})
+    assert all(corrected)
+    assert corrected[0] != corrected[1]
+
+
 def test_corrections_reach_earlier_days_of_daily_tables_and_the_day_is_new(
     newsroom: psycopg.Connection, contracts: list[TableContract]
 ) -> None:

@@ -1,0 +1,55 @@
+# Two commands do everything on a fresh machine with Python 3.11+: make demo, make test.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO_LOCK := requirements/demo.txt
+TEST_LOCK := requirements/test.txt
+UV := $(BIN)/uv pip
+COMPILE := compile pyproject.toml requirements/build.in --universal --generate-hashes --quiet --no-header \
+	--python-version 3.11 --no-emit-index-url
+
+.PHONY: help demo test check unit bench lock generate clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+.venv/bin/uv:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --quiet --disable-pip-version-check install uv
+
+.venv/demo: .venv/bin/uv $(DEMO_LOCK) pyproject.toml
+	$(UV) install --quiet --python $(BIN)/python --require-hashes -r $(DEMO_LOCK)
+	$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/test: .venv/bin/uv $(TEST_LOCK) pyproject.toml
+	$(UV) install --quiet --python $(BIN)/python --require-hashes -r $(TEST_LOCK)
+	$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@ .venv/demo
+
+demo: .venv/demo  ## load the embedded newsroom into all three stores; again for a day of changes
+	$(BIN)/ownlens demo
+
+test: check unit  ## everything that must hold: make check, then all tests
+
+check: .venv/test  ## lint, format, types, import walls, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.generated --check
+
+unit: .venv/test  ## all tests
+	$(BIN)/python -m pytest
+
+bench: .venv/test  ## rows per second beside each store's own limit
+	$(BIN)/python -m benchmarks
+
+generate: .venv/test  ## write the generated files again
+	$(BIN)/python -m tests.generated
+
+lock: .venv/bin/uv  ## resolve the dependencies again
+	$(UV) $(COMPILE) --extra sandbox --output-file $(DEMO_LOCK)
+	$(UV) $(COMPILE) --extra sandbox --group test --constraint $(DEMO_LOCK) --output-file $(TEST_LOCK)
+
+clean:  ## remove the virtual environment and everything that runs left behind
+	rm -rf .venv var

@@ -1,0 +1,98 @@
+"""How to reach the lake, and what a contract may say about its table there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from ownlens_plugins.api import DestinationOptions, StrictModel
+from ownlens_plugins.contracts import Strategy
+
+Format = Literal["delta", "parquet", "json"]
+Unit = Literal["none", "day", "month"]
+Compression = Literal["zstd", "snappy", "gzip", "none"]
+
+CONNECT_SECONDS = 5
+REQUEST_SECONDS = 30
+MAX_RETRIES = 2
+
+
+class S3Config(StrictModel):
+    """Where the lake is. Keys that are absent come from the environment's own AWS chain."""
+
+    uri: str = Field(description="A local folder, or s3://bucket/prefix.")
+    endpoint_url: str | None = Field(default=None, description="Server of an S3-compatible store such as MinIO.")
+    region: str | None = None
+    access_key_id: SecretStr | None = None
+    secret_access_key: SecretStr | None = None
+    session_token: SecretStr | None = None
+    allow_http: bool = Field(default=False, description="Permit an endpoint without TLS.")
+    path_style: bool | None = Field(default=None, description="Bucket in the path; the default with an endpoint.")
+
+    @field_validator("uri")
+    @classmethod
+    def _one_spelling(cls, uri: str) -> str:
+        scheme, mark, rest = uri.strip().partition("://")
+        if not mark or scheme == "file":
+            return str(Path(rest if mark else scheme).expanduser().absolute())
+        if scheme not in {"s3", "s3a"} or not rest.strip("/"):
+            raise ValueError("uri must be a local folder or s3://bucket/prefix")
+        return f"s3://{rest.strip('/')}"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("access_key_id and secret_access_key are set together, or neither")
+        endpoint = self.endpoint
+        if self.is_s3 and endpoint and endpoint.startswith("http://") and not self.allow_http:
+            raise ValueError("the endpoint has no TLS; use https, or set allow_http: true")
+        return self
+
+    @property
+    def is_s3(self) -> bool:
+        return self.uri.startswith("s3://")
+
+    @property
+    def bucket(self) -> str:
+        return self.uri.removeprefix("s3://").partition("/")[0]
+
+    @property
+    def prefix(self) -> str:
+        """Key prefix inside the bucket, without slashes at its ends."""
+        return self.uri.removeprefix("s3://").partition("/")[2]
+
+    @property
+    def endpoint(self) -> str | None:
+        """The endpoint that is set here, else the environment's."""
+        return self.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+
+    @property
+    def region_name(self) -> str:
+        chosen = self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        return chosen or "us-east-1"
+
+    @property
+    def bucket_in_path(self) -> bool:
+        return self.endpoint is not None if self.path_style is None else self.path_style
+
+
+class S3Options(DestinationOptions):
+    """A contract's `destinations.s3` block."""
+
+    format: Format = "delta"
+    partition: Unit = "none"
+    compression: Compression = "zstd"
+    retention_days: int | None = Field(default=None, ge=1, description="Age at which day partitions are deleted.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.format != "delta" and self.strategy is not Strategy.OVERWRITE:
+            raise ValueError(f"{self.format} tables can only be overwritten; use format: delta or strategy: overwrite")
+        if self.format == "json" and self.compression == "snappy":
+            raise ValueError("json files cannot be compressed with snappy; use zstd, gzip or none")
+        if self.retention_days is not None and (self.format != "delta" or self.partition == "none"):
+            raise ValueError("retention_days needs format: delta and partition: day or month")
+        return self

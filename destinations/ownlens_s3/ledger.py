@@ -1,0 +1,184 @@
+"""What the lake keeps beside a table's rows: one ledger entry per load, one marker per running attempt.
+
+Neither decides anything. The Delta log or the manifest says what is committed; the ledger repeats it for people, and
+for counts that outlive the log. Markers say which files a crash may have left.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ownlens_plugins.api import LoadPlan, LoadResult
+from ownlens_plugins.errors import StagedSetChanged
+
+from .folder import TableFolder
+from .paths import PRIVATE, attempt_of
+
+logger = logging.getLogger("ownlens.s3")
+LEDGER = f"{PRIVATE}/ledger"
+ATTEMPTS = f"{PRIVATE}/attempts"
+# Longer than any load runs: an attempt that old is dead even if its load never came back.
+DEAD_AFTER = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One committed load of one table. `bytes` counts the staged parts, `committed_at` is UTC in ISO form."""
+
+    load_id: str
+    sequence: int
+    digest: str
+    strategy: str
+    rows: int
+    inserted: int
+    updated: int
+    unchanged: int
+    bytes: int
+    attempt: str
+    fingerprint: str
+    committed_at: str
+    version: str
+    columns: Mapping[str, str]
+
+    @property
+    def result(self) -> LoadResult:
+        return LoadResult(
+            load_id=self.load_id,
+            digest=self.digest,
+            rows=self.rows,
+            inserted=self.inserted,
+            updated=self.updated,
+            unchanged=self.unchanged,
+            committed_at=datetime.fromisoformat(self.committed_at),
+        )
+
+
+def new_entry(plan: LoadPlan, attempt: str) -> LedgerEntry:
+    """Return the entry of a load that inserts all its rows; merges replace the counts once they know them."""
+    return LedgerEntry(
+        load_id=plan.load_id,
+        sequence=plan.sequence,
+        digest=plan.digest,
+        strategy=plan.strategy.value,
+        rows=plan.rows,
+        inserted=plan.rows,
+        updated=0,
+        unchanged=0,
+        bytes=plan.bytes,
+        attempt=attempt,
+        fingerprint=plan.contract.fingerprint,
+        committed_at=datetime.now(UTC).isoformat(),
+        version=_version(),
+        columns={column.name: str(column) for column in plan.contract.columns},
+    )
+
+
+@cache
+def _version() -> str:
+    try:
+        return version("ownlens")
+    except PackageNotFoundError:
+        return "source"
+
+
+def as_document(entry: LedgerEntry) -> dict[str, Any]:
+    return asdict(entry)
+
+
+def from_document(document: Mapping[str, Any]) -> LedgerEntry:
+    return LedgerEntry(**document)
+
+
+def with_counts(entry: LedgerEntry, inserted: int, updated: int) -> LedgerEntry:
+    """Return the entry with a merge's counts; staged rows that changed nothing are `unchanged`."""
+    return replace(entry, inserted=inserted, updated=updated, unchanged=entry.rows - inserted - updated)
+
+
+def write_entry(folder: TableFolder, entry: LedgerEntry) -> None:
+    content = json.dumps(as_document(entry), indent=2, ensure_ascii=False)
+    folder.put(f"{LEDGER}/{entry.sequence:08d}.json", content.encode())
+
+
+def read_entry(folder: TableFolder, sequence: int) -> LedgerEntry | None:
+    content = folder.read(f"{LEDGER}/{sequence:08d}.json")
+    return None if content is None else from_document(json.loads(content))
+
+
+def require_digest(plan: LoadPlan, digest: str) -> None:
+    """Check that a recorded load is this plan's.
+
+    Raises:
+        StagedSetChanged: the load id is taken by other bytes.
+    """
+    if digest != plan.digest:
+        raise StagedSetChanged(
+            f"{plan.table}: s3 holds load {plan.sequence} with another digest; stage the table again for a new number"
+        )
+
+
+def overtaken(plan: LoadPlan) -> LoadResult:
+    """Return the result of a load that a newer overwrite made pointless: nothing of it is applied."""
+    return LoadResult(load_id=plan.load_id, digest=plan.digest, rows=0, inserted=0, replayed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A marker in the attempts folder: some process wrote, or writes, files for this load."""
+
+    sequence: int
+    attempt: str
+    started: datetime
+
+    @property
+    def name(self) -> str:
+        return f"{ATTEMPTS}/{self.sequence:08d}-{self.attempt}-{int(self.started.timestamp())}"
+
+
+def announce(folder: TableFolder, sequence: int, attempt: str) -> Attempt:
+    """Leave a marker before the first data file, so that a crash is seen without listing the whole table."""
+    marker = Attempt(sequence, attempt, datetime.now(UTC))
+    folder.put(marker.name, b"")
+    return marker
+
+
+def attempts(folder: TableFolder) -> list[Attempt]:
+    found = []
+    for entry in folder.entries(ATTEMPTS):
+        parts = entry.name.rsplit("/", 1)[-1].split("-")
+        if len(parts) == 3 and parts[0].isdigit() and parts[2].isdigit():
+            found.append(Attempt(int(parts[0]), parts[1], datetime.fromtimestamp(int(parts[2]), UTC)))
+    return found
+
+
+def sweep(folder: TableFolder, is_done: Callable[[int], bool], kept: Callable[[], Collection[str]]) -> int:
+    """Delete the files of finished and dead attempts that no reader can need; return how many.
+
+    An attempt is finished once its load is committed, whoever committed it: it can never commit any more. Attempts of
+    loads that are still open may be alive and stay. `kept` names the files that the table refers to; it is only asked
+    for, and the folder only listed, when there is a marker of such an attempt.
+    """
+    horizon = datetime.now(UTC) - DEAD_AFTER
+    over = [mark for mark in attempts(folder) if is_done(mark.sequence) or mark.started < horizon]
+    if not over:
+        return 0
+    gone = _files_of(folder, {(mark.sequence, mark.attempt) for mark in over}) - set(kept())
+    folder.delete(sorted(gone))
+    folder.delete([mark.name for mark in over])
+    return len(gone)
+
+
+def discard(folder: TableFolder, marker: Attempt) -> None:
+    """Delete everything that one attempt wrote. Only for attempts of which nothing was committed."""
+    folder.delete(sorted(_files_of(folder, {(marker.sequence, marker.attempt)})))
+    folder.delete([marker.name])
+
+
+def _files_of(folder: TableFolder, owners: set[tuple[int, str]]) -> set[str]:
+    return {entry.name for entry in folder.entries() if attempt_of(entry.name) in owners}

@@ -1,10 +1,15 @@
-"""SQL text. Every identifier and every literal goes through one function."""
+"""SQL text. Every identifier and every literal goes through one function; values of queries are bound instead."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from .definition import LOAD, ColumnDefinition, TableDefinition
+if TYPE_CHECKING:
+    from .definition import ColumnDefinition, TableDefinition
+
+# Staged parts live for seconds: merging them would be work for nothing.
+_NO_MERGES = "max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1"
 
 
 def identifier(name: str) -> str:
@@ -25,3 +30,137 @@ def identifiers(names: Iterable[str]) -> str:
 def settings(values: Mapping[str, object]) -> str:
     """Write settings as `name = 'value', ...`."""
     return ", ".join(f"{name} = {literal(str(value))}" for name, value in values.items())
+
+
+def create_target(name: str, table: TableDefinition) -> str:
+    """Create a contract's table if it is absent."""
+    return f"CREATE TABLE IF NOT EXISTS {name} ({_columns(table)}) {_storage(table, table.engine, table.ttl)}"
+
+
+def create_stage(name: str, table: TableDefinition, *, sequence: int, becomes_target: bool, label: str) -> str:
+    """Create the table that one part is written to; its rows carry the load's sequence.
+
+    Its structure equals the target's, so that partitions can be attached. It has no TTL, which could drop rows
+    before they are counted, and an engine that merges no rows, unless it is to take the target's place. The label
+    stays with it as a comment when it is renamed.
+    """
+    create, comment = f"CREATE TABLE {name} ({_columns(table, load=sequence)})", f"COMMENT {literal(label)}"
+    if becomes_target:
+        return f"{create} {_storage(table, table.engine, None)} {comment}"
+    return f"{create} {_storage(table, 'MergeTree', None)} SETTINGS {_NO_MERGES} {comment}"
+
+
+def _columns(table: TableDefinition, *, load: int | None = None) -> str:
+    lines = [column(each, load=load) for each in table.columns]
+    # Sequences grow, so older parts are skipped when the rows of one load are counted.
+    return ", ".join([*lines, "INDEX `_ownlens_load_index` `_ownlens_load` TYPE minmax GRANULARITY 1"])
+
+
+def column(each: ColumnDefinition, *, load: int | None = None) -> str:
+    """Define one column, of the target or of the table that a load is staged in."""
+    text = f"{identifier(each.name)} {each.type}"
+    if each.hidden:
+        text += f" MATERIALIZED {_hidden_value(each, load)}"
+    return f"{text} CODEC({each.codec})" if each.codec else text
+
+
+def _hidden_value(each: ColumnDefinition, load: int | None) -> str:
+    if each.type == "UInt64":
+        return str(load or 0)
+    # Rows from before a nullable array was added are NULL in it; staged rows say which they are.
+    return "true" if load is None else "false"
+
+
+def _storage(table: TableDefinition, engine: str, ttl: str | None) -> str:
+    text = f"ENGINE = {engine}"
+    if table.partition:
+        text += f" PARTITION BY {table.partition}"
+    text += f" ORDER BY {table.order_sql}"
+    return f"{text} TTL {ttl}" if ttl else text
+
+
+def add_columns(name: str, columns: Sequence[ColumnDefinition]) -> str:
+    """Add columns that the contract has gained."""
+    return f"ALTER TABLE {name} " + ", ".join(f"ADD COLUMN IF NOT EXISTS {column(each)}" for each in columns)
+
+
+def change_ttl(name: str, ttl: str | None) -> str:
+    """Set or remove the moment after which rows may go."""
+    return f"ALTER TABLE {name} " + (f"MODIFY TTL {ttl}" if ttl else "REMOVE TTL")
+
+
+def drop(name: str) -> str:
+    """Drop a table or view, and wait for statements that still use it."""
+    return f"DROP TABLE IF EXISTS {name} SYNC"
+
+
+def rename(old: str, new: str) -> str:
+    """Rename a table; fails when the new name is taken."""
+    return f"RENAME TABLE {old} TO {new}"
+
+
+def exchange(one: str, other: str) -> str:
+    """Swap two tables in one step."""
+    return f"EXCHANGE TABLES {one} AND {other}"
+
+
+def attach_all(target: str, source: str) -> str:
+    """Copy all partitions of another table of the same structure."""
+    return f"ALTER TABLE {target} ATTACH PARTITION ALL FROM {source}"
+
+
+def attach(target: str, source: str, partition: str) -> str:
+    """Copy one partition of another table of the same structure, beside what is there."""
+    return f"ALTER TABLE {target} ATTACH PARTITION ID {literal(partition)} FROM {source}"
+
+
+def replace(target: str, source: str, partition: str) -> str:
+    """Copy one partition of another table of the same structure, instead of what is there."""
+    return f"ALTER TABLE {target} REPLACE PARTITION ID {literal(partition)} FROM {source}"
+
+
+def delete_load(target: str, source: str, partition: str, sequence: int) -> str:
+    """Delete the rows of one load from one partition, if the staged table still has its name.
+
+    The sub-query runs before the deletion starts; a statement that arrives after another attempt has taken the load
+    over finds the name gone and deletes nothing.
+    """
+    return (
+        f"DELETE FROM {target} WHERE _partition_id = {literal(partition)} "
+        f"AND `_ownlens_load` = (SELECT toUInt64({sequence}) FROM (SELECT count() FROM {source}))"
+    )
+
+
+def count_partitions(name: str, *, sequence: int | None, lasting: str) -> str:
+    """Count rows by partition: id, all rows, and those for which `lasting` holds."""
+    where = "" if sequence is None else f" WHERE `_ownlens_load` = {sequence}"
+    return f"SELECT _partition_id, count(), countIf({lasting}) FROM {name}{where} GROUP BY 1 ORDER BY 1"
+
+
+def compare_versions(target: str, stage: str, key: Sequence[str], version: str) -> str:
+    """Count staged rows by what the target holds: no row of the key, an older one, the same version, a newer one."""
+    joined = " AND ".join(f"s.`_ownlens_k{n}` = t.`_ownlens_k{n}`" for n in range(len(key)))
+    held, staged, here = "t.`_ownlens_held`", "s.`_ownlens_v`", "t.`_ownlens_v`"
+    return (
+        f"SELECT countIf(NOT {held}), countIf({held} AND {staged} > {here}), "
+        f"countIf({held} AND {staged} = {here}), countIf({held} AND {staged} < {here}) "
+        f"FROM (SELECT {_keys(key, version)} FROM {stage}) AS s LEFT ANY JOIN "
+        f"(SELECT {_keys(key, version)}, true AS `_ownlens_held` FROM {target} FINAL "
+        f"WHERE ({identifiers(key)}) IN (SELECT {identifiers(key)} FROM {stage})) AS t ON {joined}"
+    )
+
+
+def _keys(key: Sequence[str], version: str) -> str:
+    # Contracts may not use names with this prefix, so an alias never hides a column.
+    aliases = [f"{identifier(name)} AS `_ownlens_k{n}`" for n, name in enumerate(key)]
+    return ", ".join([*aliases, f"{identifier(version)} AS `_ownlens_v`"])
+
+
+def count_identical(target: str, stage: str, key: Sequence[str], columns: Sequence[str]) -> str:
+    """Count staged rows that the target holds already, value by value."""
+    rows = f"{identifiers(key)}, sipHash128(formatRow('RowBinary', {identifiers(columns)}))"
+    keys = identifiers(key)
+    return (
+        f"SELECT count() FROM {stage} WHERE ({rows}) IN "
+        f"(SELECT {rows} FROM {target} FINAL WHERE ({keys}) IN (SELECT {keys} FROM {stage}))"
+    )

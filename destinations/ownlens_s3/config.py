@@ -8,8 +8,9 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from ownlens_plugins.api import DestinationOptions, StrictModel
+from ownlens_plugins.api import DestinationOptions, LoadPlan, StrictModel
 from ownlens_plugins.contracts import Strategy
+from ownlens_plugins.errors import Rejected
 
 Format = Literal["delta", "parquet", "json"]
 Unit = Literal["none", "day", "month"]
@@ -96,3 +97,14 @@ class S3Options(DestinationOptions):
         if self.retention_days is not None and (self.format != "delta" or self.partition == "none"):
             raise ValueError("retention_days needs format: delta and partition: day or month")
         return self
+
+
+def lake_options(plan: LoadPlan) -> S3Options:
+    """Return a plan's options in their own type.
+
+    Raises:
+        Rejected: the plan was made for another destination.
+    """
+    if not isinstance(plan.options, S3Options):
+        raise Rejected(f"{plan.table}: the plan's options are not those of s3; build the plan for this destination")
+    return plan.options

@@ -136,22 +136,23 @@ class _OpenFile:
         self.rows += rows.num_rows
 
     def finish(self) -> DataFile:
+        """Write the rows that wait, and close the file."""
+        if self.pending:
+            self.write(self.take())
         assert self._sink is not None and self._encoder is not None
         stats = self._encoder.close()
-        size = _closed_size(self._sink)
-        return DataFile(self.path, self.rows, size, self.partition, stats)
+        return DataFile(self.path, self.rows, self._close(self._sink), self.partition, stats)
+
+    def _close(self, sink: pa.NativeFile) -> int:
+        if sink.closed:  # by the compressed stream on top of it
+            return self.folder.sizes([self.path])[self.path]
+        size = int(sink.tell())
+        sink.close()
+        return size
 
     def drop(self) -> None:
         if self._sink is not None and not self._sink.closed:
             self._sink.close()
-
-
-def _closed_size(sink: pa.NativeFile) -> int:
-    if sink.closed:  # the compressed stream above it has closed it
-        return -1
-    size = int(sink.tell())
-    sink.close()
-    return size
 
 
 class PartitionedFiles:
@@ -166,7 +167,7 @@ class PartitionedFiles:
         self._folder, self._kind, self._layout, self._name = folder, kind, layout, name
         self._open: dict[int, _OpenFile] = {}
         self._done: list[Future[DataFile]] = []
-        self._running: list[Future[None]] = []
+        self._running: list[Future[Any]] = []
         self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="lake")
         self._pending_bytes = 0
 
@@ -180,7 +181,6 @@ class PartitionedFiles:
 
     def finish(self) -> list[DataFile]:
         """Encode what is left and return all files, closed and durable."""
-        self._flush()
         self._settle()
         self._close_all()
         files = [future.result() for future in self._done]
@@ -203,11 +203,12 @@ class PartitionedFiles:
 
     def _flush(self) -> None:
         self._settle()
+        self._pending_bytes = 0
         if len(self._open) > MAX_OPEN_FILES:
             self._close_all()
+            return
         waiting = [file for file in self._open.values() if file.pending]
         self._running = [self._pool.submit(file.write, file.take()) for file in waiting]
-        self._pending_bytes = 0
 
     def _settle(self) -> None:
         running, self._running = self._running, []
@@ -215,7 +216,9 @@ class PartitionedFiles:
             future.result()
 
     def _close_all(self) -> None:
-        self._done += [self._pool.submit(file.finish) for file in self._open.values()]
+        closing = [self._pool.submit(file.finish) for file in self._open.values()]
+        self._done += closing
+        self._running = [*closing]
         self._open = {}
 
 

@@ -111,16 +111,11 @@ def read_entry(folder: TableFolder, sequence: int) -> LedgerEntry | None:
     return None if content is None else from_document(json.loads(content))
 
 
-def require_digest(plan: LoadPlan, digest: str) -> None:
-    """Check that a recorded load is this plan's.
-
-    Raises:
-        StagedSetChanged: the load id is taken by other bytes.
-    """
-    if digest != plan.digest:
-        raise StagedSetChanged(
-            f"{plan.table}: s3 holds load {plan.sequence} with another digest; stage the table again for a new number"
-        )
+def set_changed(plan: LoadPlan) -> StagedSetChanged:
+    """Return the error for a load id that is recorded with other bytes."""
+    return StagedSetChanged(
+        f"{plan.table}: s3 holds load {plan.sequence} with another digest; stage the table again for a new number"
+    )
 
 
 def overtaken(plan: LoadPlan) -> LoadResult:

@@ -138,12 +138,15 @@ class _Driver:
         return task.submit(self.key, step.table, step.destination, loaded)
 
     def _collect(self, step: Step, schedule: Schedule) -> None:
-        state = self.futures[step].state
+        future = self.futures[step]
+        # The task has ended; this only fetches its final state.
+        future.wait()
+        state = future.state
         if not state.is_completed():
             schedule.ended(step, well=False)
             self._note_failure(step, _reason(state))
             return
-        result = self.futures[step].result()
+        result = future.result()
         schedule.ended(step, well=True, changed=self._note_result(step, result))
 
     def _note_result(self, step: Step, result: Any) -> bool:

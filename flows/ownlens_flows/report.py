@@ -34,9 +34,11 @@ class RunReport:
     @property
     def failures(self) -> list[str]:
         """One line for each load or validation that did not end well."""
-        failed = [o.error or "" for o in self.outcomes.values() if o.status in (Status.FAILED, Status.SKIPPED)]
-        # The same cause, such as an unreachable store, stops many loads: it is told once.
-        return list(dict.fromkeys([*failed, *self.invalid.values()]))
+        # The same cause, such as an unreachable store, stops many loads: it is told once. Causes come first.
+        return list(dict.fromkeys([*self._errors(Status.FAILED), *self.invalid.values(), *self._errors(Status.SKIPPED)]))
+
+    def _errors(self, status: Status) -> list[str]:
+        return [outcome.error or "" for outcome in self.outcomes.values() if outcome.status is status]
 
     @property
     def succeeded(self) -> bool:

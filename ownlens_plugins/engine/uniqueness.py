@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import tempfile
 from collections import defaultdict
@@ -27,6 +28,7 @@ def open_duckdb() -> duckdb.DuckDBPyConnection:
 @lru_cache(maxsize=1)
 def _database() -> duckdb.DuckDBPyConnection:
     # Opening one takes 20 ms, a cursor takes none; cursors may be used from different threads at once.
+    atexit.register(_close_database)
     return duckdb.connect(
         config={
             "autoinstall_known_extensions": False,
@@ -36,6 +38,12 @@ def _database() -> duckdb.DuckDBPyConnection:
             "threads": 2,
         }
     )
+
+
+def _close_database() -> None:
+    # Left to the interpreter's end, its bindings print a page about leaked objects.
+    _database().close()
+    _database.cache_clear()
 
 
 def find_doubles(contract: TableContract, files: Sequence[Path]) -> Doubles:

@@ -60,7 +60,7 @@ def build_suite(
     contract: TableContract,
     *,
     destination: str,
-    sql: bool,
+    dialect: str | None,
     strategy: Strategy | None = None,
     staged_rows: int | None = None,
     exact_rows: bool = False,
@@ -69,10 +69,10 @@ def build_suite(
 ) -> list[Expectation]:
     """Return the expectations that a contract implies for the rows that one load touched.
 
-    `strategy` defaults to the contract's for this destination. `staged_rows` None leaves the row count out;
-    `exact_rows` says that the touched slice holds the staged rows and nothing else. `fresh_since` is a time that the
-    newest row must reach, as the store will return it. `orphans` maps a referencing column to the SQL that selects
-    its orphans.
+    `dialect` is `postgresql` or `clickhouse`, and None where the rows come as Arrow. `strategy` defaults to the
+    contract's for this destination. `staged_rows` None leaves the row count out; `exact_rows` says that the touched
+    slice holds the staged rows and nothing else. `fresh_since` is a time, with its zone, that the newest `cursor`
+    must reach. `orphans` maps a referencing column to the SQL that selects its orphans.
 
     Raises:
         ContractInvalid: a check of the contract is not an expectation that OwnLens can run.
@@ -83,7 +83,7 @@ def build_suite(
     return build(
         contract,
         destination=destination,
-        sql=sql,
+        dialect=dialect,
         strategy=strategy,
         staged_rows=staged_rows,
         exact_rows=exact_rows,

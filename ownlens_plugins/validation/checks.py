@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
@@ -17,85 +18,24 @@ from great_expectations.expectations.registry import (
 
 from ..contracts import Kind, TableContract
 from ..errors import Problem, UnknownName
+from .catalogue import IGNORED_ROWS, INTERNAL_FIELDS, PORTABLE, PRESENCE
 
-# Seen to pass and to fail as they should on pandas, PostgreSQL and ClickHouse alike.
-PORTABLE = frozenset(
-    {
-        "expect_column_distinct_values_to_be_in_set",
-        "expect_column_distinct_values_to_contain_set",
-        "expect_column_distinct_values_to_equal_set",
-        "expect_column_max_to_be_between",
-        "expect_column_mean_to_be_between",
-        "expect_column_median_to_be_between",
-        "expect_column_min_to_be_between",
-        "expect_column_most_common_value_to_be_in_set",
-        "expect_column_pair_values_a_to_be_greater_than_b",
-        "expect_column_pair_values_to_be_equal",
-        "expect_column_pair_values_to_be_in_set",
-        "expect_column_proportion_of_non_null_values_to_be_between",
-        "expect_column_proportion_of_unique_values_to_be_between",
-        "expect_column_quantile_values_to_be_between",
-        "expect_column_stdev_to_be_between",
-        "expect_column_sum_to_be_between",
-        "expect_column_unique_value_count_to_be_between",
-        "expect_column_value_lengths_to_be_between",
-        "expect_column_value_lengths_to_equal",
-        "expect_column_value_z_scores_to_be_less_than",
-        "expect_column_values_to_be_between",
-        "expect_column_values_to_be_in_set",
-        "expect_column_values_to_be_null",
-        "expect_column_values_to_be_unique",
-        "expect_column_values_to_match_like_pattern",
-        "expect_column_values_to_match_regex",
-        "expect_column_values_to_match_regex_list",
-        "expect_column_values_to_not_be_in_set",
-        "expect_column_values_to_not_be_null",
-        "expect_column_values_to_not_match_regex",
-        "expect_column_values_to_not_match_regex_list",
-        "expect_compound_columns_to_be_unique",
-        "expect_multicolumn_sum_to_equal",
-        "expect_multicolumn_values_to_be_equal",
-        "expect_select_column_values_to_be_unique_within_record",
-        "expect_table_row_count_to_be_between",
-        "expect_table_row_count_to_equal",
-    }
-)
-ROW_COUNTS = frozenset({"expect_table_row_count_to_be_between", "expect_table_row_count_to_equal"})
-_INTERNAL = frozenset(
-    {
-        "batch_id",
-        "catch_exceptions",
-        "description",
-        "id",
-        "meta",
-        "notes",
-        "rendered_content",
-        "result_format",
-        "windows",
-    }
-)
+CLICKHOUSE = "clickhouse"
 _COLUMN_KEYS = ("column", "column_A", "column_B", "column_list")
+_CONDITION = re.compile(r"""col\((['"])(.+?)\1\)""")
 _VALUE_KEYS = ("min_value", "max_value", "value", "value_set")
 _SEVERITIES = ("critical", "warning")
-_TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
+TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
 # The stores compare these values each in its own way; whether there is one, and whether it repeats, they agree on.
 _OPAQUE = frozenset({Kind.JSON, Kind.BYTES, Kind.ARRAY})
-PRESENCE = frozenset(
-    {
-        "expect_required_columns_to_have_values",
-        "expect_column_proportion_of_non_null_values_to_be_between",
-        "expect_column_values_to_be_null",
-        "expect_column_values_to_not_be_null",
-    }
-)
 
 
-def expectations_of(contract: TableContract, *, sql: bool) -> tuple[list[Expectation], list[Problem]]:
+def expectations_of(contract: TableContract, *, dialect: str | None) -> tuple[list[Expectation], list[Problem]]:
     """Return the expectations that a contract's checks name, and what is wrong with the others."""
     expectations, problems = [], []
     for place, name, keywords in _entries(contract):
         try:
-            expectations.append(_expectation(contract, name, keywords, sql=sql))
+            expectations.append(_expectation(contract, name, keywords, dialect=dialect))
         except (UnknownName, ValueError) as error:
             problems.append(Problem(f"{contract.domain}/{contract.table}.yaml", None, f"{place}: {error}"))
     return expectations, problems
@@ -103,7 +43,7 @@ def expectations_of(contract: TableContract, *, sql: bool) -> tuple[list[Expecta
 
 def problems_of(contract: TableContract) -> list[Problem]:
     """Return everything wrong with a contract's checks."""
-    return expectations_of(contract, sql=True)[1]
+    return expectations_of(contract, dialect="postgresql")[1]
 
 
 def _entries(contract: TableContract) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -112,15 +52,15 @@ def _entries(contract: TableContract) -> Iterator[tuple[str, str, Mapping[str, A
             yield f"checks.{index}", name, keywords
 
 
-def _expectation(contract: TableContract, name: str, keywords: Mapping[str, Any], *, sql: bool) -> Expectation:
-    known = set(_portable(name).__fields__) - _INTERNAL
+def _expectation(contract: TableContract, name: str, keywords: Mapping[str, Any], *, dialect: str | None) -> Expectation:
+    known = set(_portable(name).__fields__) - INTERNAL_FIELDS
     for keyword in keywords:
         if keyword not in known:
             raise UnknownName("keyword", keyword, known, where=name)
     _check_severity(name, keywords)
     _check_columns(contract, name, keywords)
     try:
-        return named(name, **_typed(contract, keywords, sql=sql))
+        return named(name, **_typed(contract, keywords, dialect=dialect))
     except ValidationError as error:
         raise ValueError(f"{name}: {_reasons(error)}") from None
 
@@ -147,8 +87,9 @@ def _check_severity(name: str, keywords: Mapping[str, Any]) -> None:
 
 def columns_of(keywords: Mapping[str, Any]) -> list[str]:
     """Return the columns that an expectation's keywords name, in order."""
-    named = [keywords[key] for key in _COLUMN_KEYS if key in keywords]
-    return [column for entry in named for column in (entry if isinstance(entry, list) else [entry])]
+    entries = [keywords[key] for key in _COLUMN_KEYS if key in keywords]
+    columns = [column for entry in entries for column in (entry if isinstance(entry, list) else [entry])]
+    return [*columns, *(match[2] for match in _CONDITION.finditer(str(keywords.get("row_condition", ""))))]
 
 
 def _check_columns(contract: TableContract, name: str, keywords: Mapping[str, Any]) -> None:
@@ -160,36 +101,38 @@ def _check_columns(contract: TableContract, name: str, keywords: Mapping[str, An
             raise ValueError(f"{name}: values of the {kind} column {column!r} cannot be compared; check for nulls only")
 
 
-def _typed(contract: TableContract, keywords: Mapping[str, Any], *, sql: bool) -> dict[str, Any]:
+def _typed(contract: TableContract, keywords: Mapping[str, Any], *, dialect: str | None) -> dict[str, Any]:
     """Return keywords with the ISO texts that stand for dates and times of a column as such."""
-    kinds = {contract.column(column).type.kind for column in columns_of(keywords)} & _TIMES
-    if not kinds:
-        return dict(keywords)
-    kind = kinds.pop()
-    return {key: _time(value, kind, sql=sql) if key in _VALUE_KEYS else value for key, value in keywords.items()}
+    kinds = {contract.column(column).type.kind for column in columns_of(keywords)} & TIMES
+    for kind in kinds:
+        return {k: _time(v, kind, dialect=dialect) if k in _VALUE_KEYS else v for k, v in keywords.items()}
+    return dict(keywords)
 
 
-def _time(value: Any, kind: Kind, *, sql: bool) -> Any:
+def _time(value: Any, kind: Kind, *, dialect: str | None) -> Any:
     if isinstance(value, list):
-        return [_time(item, kind, sql=sql) for item in value]
+        return [_time(item, kind, dialect=dialect) for item in value]
     if not isinstance(value, str):
         return value
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
         raise ValueError(f"{value!r} is no {kind}; write it as 2026-01-31 or 2026-01-31T23:59:59") from None
-    return _as_kind(moment, kind, sql=sql)
+    return as_stored(moment, kind, dialect=dialect)
 
 
-def _as_kind(moment: datetime, kind: Kind, *, sql: bool) -> date:
+def as_stored(moment: datetime, kind: Kind, *, dialect: str | None) -> date:
+    """Return a time as the rows come back: pandas knows no dates, and ClickHouse's driver gives UTC without a zone."""
     utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if kind is Kind.TIMESTAMPTZ:
+    if kind is Kind.TIMESTAMPTZ and dialect != CLICKHOUSE:
         return utc
     naive = utc.replace(tzinfo=None)
-    return naive.date() if kind is Kind.DATE and sql else naive
+    return naive.date() if kind is Kind.DATE and dialect else naive
 
 
 def _reasons(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(map(str, e['loc'])).replace('__root__', 'keywords')}: {e['msg']}" for e in error.errors()
-    )
+    return "; ".join(f"{_where(problem['loc'])}{problem['msg']}" for problem in error.errors())
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    return "".join(f"{step}: " for step in location if step != "__root__")

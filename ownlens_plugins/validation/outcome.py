@@ -41,7 +41,7 @@ def _message(config: ExpectationConfiguration, result: Mapping[str, Any]) -> str
         return f"{result['observed_value']} rows refer to a row of {(config.meta or {})['parent']} that is not there"
     if config.type.startswith("expect_table_row_count"):
         return f"{result['observed_value']} rows{_bounds(config.kwargs)}"
-    if "unexpected_count" in result:
+    if {"unexpected_count", "element_count"} <= result.keys():
         return f"{result['unexpected_count']} of {result['element_count']} rows do not comply{_bounds(config.kwargs)}"
     return f"does not hold{_bounds(config.kwargs)}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,9 +19,10 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 from great_expectations.validator.validator import Validator
 
 from ..api import Destination, LoadPlan, LoadResult, SupportsSqlValidation
-from ..contracts import Kind, Strategy
+from ..contracts import Strategy
 from ..errors import Rejected
-from .checks import PRESENCE, ROW_COUNTS, columns_of
+from .catalogue import PRESENCE, ROW_COUNTS
+from .checks import columns_of
 from .frame import touched_frame
 from .library import data_context
 from .outcome import failed_expectation, raise_for_errors, store_trouble
@@ -76,7 +77,7 @@ def validate(destination: Destination[Any, Any], plan: LoadPlan, *, result: Load
 
 def _asked(plan: LoadPlan, result: LoadResult | None) -> _Asked:
     exact = _slice_is_staged_set(plan)
-    return _Asked(_expected_rows(plan, result, exact=exact), exact, _fresh_since(plan))
+    return _Asked(_expected_rows(plan, result, exact=exact), exact, plan.window.start if plan.rows else None)
 
 
 def _expected_rows(plan: LoadPlan, result: LoadResult | None, *, exact: bool) -> int | None:
@@ -105,13 +106,6 @@ def _staged_days(plan: LoadPlan) -> Iterator[pa.Array]:
         yield pc.unique(batch.column(0).cast(pa.date32()))
 
 
-def _fresh_since(plan: LoadPlan) -> datetime | None:
-    cursor = plan.contract.cursor
-    if plan.window.start is None or plan.rows == 0 or cursor not in plan.contract.column_names:
-        return None
-    return plan.window.start if plan.contract.column(cursor).type.kind is Kind.TIMESTAMPTZ else None
-
-
 @contextmanager
 def _subject(destination: Destination[Any, Any], plan: LoadPlan, asked: _Asked) -> Iterator[_Subject]:
     if not isinstance(destination, SupportsSqlValidation):
@@ -126,31 +120,31 @@ def _subject(destination: Destination[Any, Any], plan: LoadPlan, asked: _Asked) 
 
 
 def _in_place(rows: SqlRows, plan: LoadPlan, asked: _Asked) -> _Subject:
-    fresh_since = asked.fresh_since and rows.moment(asked.fresh_since)
-    orphans = rows.orphan_queries(plan.contract.references)
-    suite = _suite(plan, replace(asked, fresh_since=fresh_since), orphans)
+    suite = _suite(plan, asked, rows.target.dialect, rows.orphan_queries(plan.contract.references))
     engine = rows.execution_engine()
     return _Subject(suite, engine, rows.batch_data(engine), rows.count())
 
 
 def _framed(destination: Destination[Any, Any], plan: LoadPlan, asked: _Asked) -> _Subject:
-    suite = _suite(plan, asked)
+    suite = _suite(plan, asked, None, {})
     values = [name for one in suite if one.type not in PRESENCE for name in columns_of(one.kwargs)]
     presence = [*plan.contract.key, *(name for one in suite for name in columns_of(one.kwargs))]
     frame = touched_frame(destination.read(plan), plan.touched, values=values, presence=presence)
     return _Subject(suite, PandasExecutionEngine(), frame, len(frame))
 
 
-def _suite(plan: LoadPlan, asked: _Asked, orphans: Mapping[str, str] | None = None) -> list[ExpectationConfiguration]:
+def _suite(
+    plan: LoadPlan, asked: _Asked, dialect: str | None, orphans: Mapping[str, str]
+) -> list[ExpectationConfiguration]:
     suite = build_suite(
         plan.contract,
         destination=plan.destination,
-        sql=orphans is not None,
+        dialect=dialect,
         strategy=plan.strategy,
         staged_rows=asked.staged_rows,
         exact_rows=asked.exact_rows,
         fresh_since=asked.fresh_since,
-        orphans=orphans or {},
+        orphans=orphans,
     )
     configurations = [expectation.configuration for expectation in suite]
     return configurations if plan.rows else [one for one in configurations if one.type in ROW_COUNTS]

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -46,10 +45,6 @@ class SqlRows:
         relation = sa.table(self.target.relation, schema=self.target.schema)
         with self.engine.connect() as connection:
             return int(connection.execute(sa.select(sa.func.count()).select_from(relation)).scalar_one())
-
-    def moment(self, value: datetime) -> datetime:
-        """Return an aware time as the driver returns times of this store: ClickHouse's come without a zone, in UTC."""
-        return value if self.target.dialect == POSTGRESQL else value.replace(tzinfo=None)
 
     def orphan_queries(self, references: Iterable[Reference]) -> dict[str, str]:
         """Return by column the query that selects a 1 for each orphan, for parents that this store has."""

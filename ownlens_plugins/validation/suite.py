@@ -9,7 +9,7 @@ from great_expectations.expectations.expectation import Expectation
 
 from ..contracts import Kind, Strategy, TableContract
 from ..errors import ContractInvalid
-from .checks import expectations_of, named
+from .checks import TIMES, as_stored, expectations_of, named
 from .expectations import ExpectRequiredColumnsToHaveValues
 
 WARNING = "warning"
@@ -19,7 +19,7 @@ def build_suite(
     contract: TableContract,
     *,
     destination: str,
-    sql: bool,
+    dialect: str | None,
     strategy: Strategy | None,
     staged_rows: int | None,
     exact_rows: bool,
@@ -28,7 +28,7 @@ def build_suite(
 ) -> list[Expectation]:
     """Return the expectations for one table in one destination; see `ownlens_plugins.validation.build_suite`."""
     strategy = strategy or Strategy(contract.options_for(destination)["strategy"])
-    checks, problems = expectations_of(contract, sql=sql)
+    checks, problems = expectations_of(contract, dialect=dialect)
     if problems:
         raise ContractInvalid(problems)
     return [
@@ -36,7 +36,7 @@ def build_suite(
         _unique(identity(contract, strategy)),
         *_labels(contract),
         *_row_count(staged_rows, exact=exact_rows),
-        *_fresh(contract, fresh_since),
+        *_fresh(contract, fresh_since, dialect),
         *_references(contract, orphans),
         *checks,
     ]
@@ -76,9 +76,12 @@ def _row_count(staged_rows: int | None, *, exact: bool) -> Iterator[Expectation]
         yield named("expect_table_row_count_to_be_between", min_value=staged_rows)
 
 
-def _fresh(contract: TableContract, since: datetime | None) -> Iterator[Expectation]:
-    if since is not None and contract.cursor is not None:
-        yield named("expect_column_max_to_be_between", column=contract.cursor, min_value=since, severity=WARNING)
+def _fresh(contract: TableContract, since: datetime | None, dialect: str | None) -> Iterator[Expectation]:
+    cursor = contract.cursor
+    if since is None or cursor is None or contract.column(cursor).type.kind not in TIMES:
+        return
+    oldest = as_stored(since, contract.column(cursor).type.kind, dialect=dialect)
+    yield named("expect_column_max_to_be_between", column=cursor, min_value=oldest, severity=WARNING)
 
 
 def _references(contract: TableContract, orphans: Mapping[str, str]) -> Iterator[Expectation]:

@@ -75,14 +75,8 @@ class LakeRows(HeldRows):
         pq.write_table(sample_table(contract, rows).cast(schema), self.file)
 
     def read(self, plan: LoadPlan) -> pa.RecordBatchReader:
-        batches = read_parquet(str(self.file), rows_per_batch=7)
-        first = next(batches)
-        return pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches))
-
-
-def _chain(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    yield first
-    yield from others
+        batches = read_parquet(str(self.file), columns=None, rows_per_batch=7)
+        return pa.RecordBatchReader.from_batches(pq.read_schema(self.file), batches)
 
 
 class SqlRows(HeldRows):

@@ -1,0 +1,155 @@
+"""What a contract's table looks like in ClickHouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from ownlens_plugins.api import LoadPlan
+from ownlens_plugins.contracts import Kind, Strategy, TableContract
+from ownlens_plugins.errors import Rejected, UnknownName
+
+from . import sql
+from .columns import LOW_CARDINALITY_KINDS, column_type, needs_flag
+from .config import ClickHouseOptions, engine_problem
+
+LOAD = "_ownlens_load"
+NULL_FLAG = "_ownlens_null_"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDefinition:
+    """One column. A hidden column is MATERIALIZED: `SELECT *` does not show it."""
+
+    name: str
+    type: str
+    codec: str | None = None
+    hidden: bool = False
+
+    @property
+    def can_be_added(self) -> bool:
+        """Whether rows that are there already have a true value for it: NULL."""
+        return "Nullable(" in self.type or self.name.startswith(NULL_FLAG)
+
+
+@dataclass(frozen=True, slots=True)
+class TableDefinition:
+    """A table's columns and storage. The expressions are SQL; `ttl` is the moment after which a row may go."""
+
+    table: str
+    columns: tuple[ColumnDefinition, ...]
+    engine: str
+    partition: str | None
+    order: tuple[str, ...]
+    ttl: str | None
+
+    @property
+    def order_sql(self) -> str:
+        return f"({sql.identifiers(self.order)})"
+
+    @property
+    def merges_rows(self) -> bool:
+        """Whether reading needs FINAL to show each key once."""
+        return self.engine.startswith("Replacing")
+
+
+def define(plan: LoadPlan) -> TableDefinition:
+    """Derive the table from the contract and its options.
+
+    Raises:
+        Rejected: the options contradict the contract or the strategy.
+    """
+    contract, options = plan.contract, cast(ClickHouseOptions, plan.options)
+    for problem in _problems(plan, options):
+        raise Rejected(f"{plan.table}: {plan.destination}: {problem}")
+    return TableDefinition(
+        table=contract.table,
+        columns=(*_columns(contract, options), *_flags(contract), ColumnDefinition(LOAD, "UInt64", hidden=True)),
+        engine=_engine(contract, options),
+        partition=_partition(contract, options),
+        order=options.order_by or contract.key,
+        ttl=_ttl(contract, options),
+    )
+
+
+def flag(column: str) -> str:
+    """Return the name of the hidden column that says where an array is NULL."""
+    return NULL_FLAG + column
+
+
+def flagged(contract: TableContract) -> list[str]:
+    """Return the columns whose NULLs are kept in a hidden column."""
+    return [column.name for column in contract.columns if needs_flag(column)]
+
+
+def _columns(contract: TableContract, options: ClickHouseOptions) -> Iterator[ColumnDefinition]:
+    for column in contract.columns:
+        low = column.name in options.low_cardinality
+        kind = column_type(column, low_cardinality=low, uuid_as=options.uuid_as)
+        yield ColumnDefinition(column.name, kind, options.codec.get(column.name))
+
+
+def _flags(contract: TableContract) -> Iterator[ColumnDefinition]:
+    for name in flagged(contract):
+        yield ColumnDefinition(flag(name), "Bool", hidden=True)
+
+
+def _engine(contract: TableContract, options: ClickHouseOptions) -> str:
+    if options.engine == "MergeTree":
+        return "MergeTree"
+    return f"ReplacingMergeTree({sql.identifier(contract.version_by)})" if contract.version_by else options.engine
+
+
+def _partition(contract: TableContract, options: ClickHouseOptions) -> str | None:
+    if options.partition == "none" or contract.partition_by is None:
+        return None
+    column = sql.identifier(contract.partition_by)
+    if options.partition == "month":
+        return f"toYYYYMM({column})"
+    # toDate would wrap days before 1970 and after 2149 onto others.
+    return column if contract.column(contract.partition_by).type.kind is Kind.DATE else f"toDate32({column})"
+
+
+def _ttl(contract: TableContract, options: ClickHouseOptions) -> str | None:
+    if options.ttl_days is None or contract.partition_by is None:
+        return None
+    # No conversion to DateTime, which would wrap a day after 2106 into the past and drop its rows.
+    return f"{sql.identifier(contract.partition_by)} + toIntervalDay({options.ttl_days})"
+
+
+def _problems(plan: LoadPlan, options: ClickHouseOptions) -> Iterator[str]:
+    contract = plan.contract
+    if plan.strategy is not Strategy.OVERWRITE and (problem := engine_problem(plan.strategy, options.engine)):
+        yield problem
+    if contract.partition_by is None and (options.partition != "none" or options.ttl_days):
+        setting = "ttl_days" if options.partition == "none" else f"partition: {options.partition}"
+        yield f"{setting} needs partition_by in the contract; name a date or timestamp column"
+    named = {"order_by": options.order_by, "codec": options.codec, "low_cardinality": options.low_cardinality}
+    for option, columns in named.items():
+        yield from _unknown(contract, option, tuple(columns))
+    yield from _wrong_order(contract, options)
+    yield from _wrong_dictionary(contract, options)
+
+
+def _unknown(contract: TableContract, option: str, columns: Sequence[str]) -> Iterator[str]:
+    for name in columns:
+        if name not in contract.column_names:
+            yield str(UnknownName("column", name, contract.column_names, where=option))
+
+
+def _wrong_order(contract: TableContract, options: ClickHouseOptions) -> Iterator[str]:
+    if options.engine == "ReplacingMergeTree":
+        if options.order_by and set(options.order_by) != set(contract.key):
+            yield f"order_by must hold exactly the key ({', '.join(contract.key)}), by which the engine merges rows"
+        if contract.version_by is None:
+            yield "ReplacingMergeTree needs version_by in the contract, so that the newest row of a key wins"
+    for name in options.order_by:
+        if contract.column(name).nullable:
+            yield f"order_by column {name!r} must not be nullable; leave it out or make it not null"
+
+
+def _wrong_dictionary(contract: TableContract, options: ClickHouseOptions) -> Iterator[str]:
+    for name in options.low_cardinality:
+        if contract.column(name).type.kind not in LOW_CARDINALITY_KINDS:
+            yield f"low_cardinality column {name!r} cannot be of type {contract.column(name).type}"

@@ -1,0 +1,146 @@
+"""Create a contract's table, add the columns it has gained, and refuse every other difference before data moves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ownlens_plugins.errors import Rejected
+
+from . import sql
+from .definition import ColumnDefinition, TableDefinition
+from .target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A table as the store describes it; expressions in ClickHouse's own spelling."""
+
+    columns: Mapping[str, str]
+    engine: str
+    partition: str
+    order: str
+    ttl: str
+
+
+def ensure(target: Target, *, replaced: bool) -> None:
+    """Make the table fit its contract.
+
+    `replaced` says that the load replaces the whole table, so that only its columns must fit.
+
+    Raises:
+        Rejected: the table differs in a way that only a person can decide about.
+    """
+    found = _find(target)
+    if found is None:
+        target.store.run(sql.create_target(target.name, target.definition))
+        return
+    added = list(_missing(target, found))
+    _refuse_differences(target, found, added, replaced=replaced)
+    if added:
+        target.store.run(sql.add_columns(target.name, added))
+    if not replaced and found.ttl != _spelled(target, target.definition.ttl):
+        target.store.run(sql.change_ttl(target.name, target.definition.ttl))
+
+
+def align(target: Target, stage: str) -> None:
+    """Give a staged table the columns that the target has gained since."""
+    here, there = _columns(target, target.table), _columns(target, stage)
+    defined = {each.name: each for each in target.definition.columns}
+    added = [
+        ColumnDefinition(name, kind, hidden=name in defined and defined[name].hidden)
+        for name, kind in here.items()
+        if name not in there
+    ]
+    if added:
+        target.store.run(sql.add_columns(target.store.name(stage), added))
+
+
+def _find(target: Target) -> Found | None:
+    rows = target.store.rows(
+        "SELECT engine_full, partition_key, sorting_key FROM system.tables "
+        "WHERE database = {database:String} AND name = {table:String}",
+        database=target.store.database,
+        table=target.table,
+    )
+    if not rows:
+        return None
+    engine, partition, order = (str(value) for value in rows[0])
+    ttl = re.search(r" TTL (.*?)(?: SETTINGS |$)", engine)
+    name = re.split(r" (?:PARTITION BY|PRIMARY KEY|ORDER BY|SETTINGS) ", engine)[0]
+    return Found(_columns(target, target.table), name, partition, order, ttl[1] if ttl else "")
+
+
+def _columns(target: Target, table: str) -> dict[str, str]:
+    rows = target.store.rows(
+        "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String} "
+        "ORDER BY position",
+        database=target.store.database,
+        table=table,
+    )
+    return {str(name): str(kind) for name, kind in rows}
+
+
+def _missing(target: Target, found: Found) -> Iterator[ColumnDefinition]:
+    for column in target.definition.columns:
+        if column.name not in found.columns:
+            yield column
+
+
+def _refuse_differences(target: Target, found: Found, added: list[ColumnDefinition], *, replaced: bool) -> None:
+    for column in added:
+        if target.contract.schema_policy == "freeze":
+            raise _refusal(
+                target, f"has no column {column.name!r}", "set schema_policy: evolve or add the column yourself"
+            )
+        if not column.can_be_added:
+            raise _refusal(
+                target, f"has no column {column.name!r}", "make it nullable in the contract or drop the table"
+            )
+    for problem, fix in _different_columns(target.definition, found):
+        raise _refusal(target, problem, fix)
+    for problem in () if replaced else _different_storage(target, found):
+        raise _refusal(target, problem, "run a full refresh, which builds the table anew, or restore the contract")
+
+
+def _refusal(target: Target, problem: str, fix: str) -> Rejected:
+    return Rejected(f"{target.table}: clickhouse table {target.store.database}.{target.table} {problem}; {fix}")
+
+
+def _different_columns(definition: TableDefinition, found: Found) -> Iterator[tuple[str, str]]:
+    wanted = {column.name: column.type for column in definition.columns}
+    for name, kind in found.columns.items():
+        if name not in wanted:
+            yield f"has a column {name!r} that the contract lacks", "add it to the contract or drop the column"
+        elif wanted[name] != kind:
+            yield (
+                f"has column {name!r} as {kind}, not {wanted[name]}",
+                "restore its type and options in the contract, or drop the table",
+            )
+
+
+def _different_storage(target: Target, found: Found) -> Iterator[str]:
+    definition = target.definition
+    engine = definition.engine.partition("(")[0]
+    version = _spelled(target, definition.engine.partition("(")[2].rstrip(")") or None)
+    # Replicated and cloud engines keep the family's name at the end and the version as the last argument.
+    family, _, arguments = found.engine.partition("(")
+    if not family.endswith(engine) or engine == "MergeTree" and family.endswith(("ReplacingMergeTree",)):
+        yield f"has engine {family}, not {engine}"
+    elif version and not arguments.rstrip(")").endswith(version):
+        yield f"keeps the newest row by {arguments.rstrip(')') or 'insertion'}, not {version}"
+    for what, here, wanted in (
+        ("partitioned", found.partition, definition.partition),
+        ("ordered", found.order, sql.identifiers(definition.order)),
+    ):
+        if here != _spelled(target, wanted):
+            yield f"is {what} by {here or 'nothing'}, not {wanted or 'nothing'}"
+
+
+def _spelled(target: Target, expression: str | None) -> str:
+    """Return an expression as ClickHouse writes it, so that it compares with what it reports."""
+    if expression is None:
+        return ""
+    rows = target.store.rows("SELECT formatQuerySingleLine({query:String})", query=f"SELECT {expression}")
+    return str(rows[0][0]).removeprefix("SELECT ")

@@ -1,0 +1,108 @@
+"""One table in the store, with the internal tables that attempts to load it have made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from ownlens_plugins.contracts import TableContract
+
+from . import sql
+from .attempts import PREFIX, Internal, parse, table_key
+from .client import UNKNOWN_TABLE, Store, has_code
+from .definition import TableDefinition
+from .ledger import Ledger, Standing
+
+# Rows that expire sooner may vanish while a load is counted.
+_ABOUT_TO_EXPIRE = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Rows of one partition: all, and those that the table's TTL will not drop soon."""
+
+    rows: int
+    lasting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """An internal table or view found in the store. `label` is its creator's name for it."""
+
+    table: str
+    uuid: UUID
+    label: Internal
+
+
+@dataclass(frozen=True)
+class Target:
+    """A contract's table, the store it is in, and the ledger beside it."""
+
+    store: Store
+    ledger: Ledger
+    contract: TableContract
+    definition: TableDefinition
+
+    @property
+    def table(self) -> str:
+        return self.contract.table
+
+    @property
+    def name(self) -> str:
+        return self.store.name(self.table)
+
+    def standing(self, sequence: int) -> Standing:
+        """Return how far the table has come, as seen from one load."""
+        return self.ledger.standing(self.table, sequence)
+
+    def uuid_of(self, table: str) -> UUID | None:
+        """Return a table's UUID, which stays with its rows when it is renamed or exchanged; None when absent."""
+        rows = self.store.rows(
+            "SELECT uuid FROM system.tables WHERE database = {database:String} AND name = {table:String}",
+            database=self.store.database,
+            table=table,
+        )
+        return UUID(str(rows[0][0])) if rows else None
+
+    def partitions(self, name: str, *, sequence: int | None = None) -> Mapping[str, Count]:
+        """Count the rows of a table (its quoted name), or those of one load, by partition id."""
+        query = sql.count_partitions(name, sequence=sequence, lasting=self._lasting())
+        return {str(row[0]): Count(int(row[1]), int(row[2])) for row in self.store.rows(query)}
+
+    def _lasting(self) -> str:
+        if self.definition.ttl is None:
+            return "true"
+        moment = (datetime.now(UTC) + _ABOUT_TO_EXPIRE).strftime("%Y-%m-%d %H:00:00")
+        return f"{self.definition.ttl} > toDateTime64({sql.literal(moment)}, 0, 'UTC')"
+
+    def leftovers(self) -> list[Leftover]:
+        """Find everything that attempts to load this table have made and not dropped."""
+        rows = self.store.rows(
+            "SELECT name, uuid, comment FROM system.tables "
+            "WHERE database = {database:String} AND startsWith(name, {prefix:String}) ORDER BY name",
+            database=self.store.database,
+            prefix=f"{PREFIX}{table_key(self.table)}_",
+        )
+        # The lock that a claim goes through for a moment has no owner in its name; its comment has.
+        labelled = [(str(name), uuid, parse(str(name)) or parse(str(comment))) for name, uuid, comment in rows]
+        return [Leftover(name, UUID(str(uuid)), label) for name, uuid, label in labelled if label is not None]
+
+    def drop(self, table: str) -> None:
+        """Drop an internal table or view, and wait until no statement uses it."""
+        self.store.run(sql.drop(self.store.name(table)))
+
+    def rename(self, old: str, new: str) -> bool:
+        """Rename an internal table; return False when it is gone already.
+
+        Raises:
+            ClickHouseError: the new name is taken.
+        """
+        try:
+            self.store.run(sql.rename(self.store.name(old), self.store.name(new)))
+        except Exception as error:
+            if has_code(error, UNKNOWN_TABLE):
+                return False
+            raise
+        return True

@@ -1,0 +1,144 @@
+"""Driver errors as OwnLens errors. Only the primary message, the SQLSTATE and names pass; never values or secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import adbc_driver_manager as adbc
+
+from ownlens_plugins.errors import CommitUnknown, OwnLensError, Rejected, Retryable
+
+from .answers import Unanswered
+from .config import PostgreSQLConfig
+
+DriverError = (adbc.Error, Unanswered)
+
+UNIQUE_VIOLATION = "23505"
+FOREIGN_KEY_VIOLATION = "23503"
+MISSING = frozenset({"3F000", "42P01"})  # schema, table
+# Class or whole SQLSTATE: the server may do better the next time.
+_TRANSIENT = ("08", "40", "53", "55", "57", "58")
+# An answer to COMMIT after which the server may still have committed: it was told to stop, or the line broke.
+_UNDECIDED = ("08", "57", "58", "XX")
+
+_REFUSED: Mapping[str, str] = {
+    "password authentication failed": "the password of user {user!r} is refused; correct the profile's password",
+    "no password supplied": "the server wants a password for user {user!r}; set the profile's password",
+    "role ": "user {user!r} does not exist or may not log in; correct the profile's user",
+    "database ": "database {database!r} does not exist or may not be entered; create it or correct the profile",
+    "pg_hba.conf": "the server's pg_hba.conf admits no such connection for user {user!r}; add a line for it",
+    "certificate": "the server's certificate is not trusted; set sslrootcert, and host to the name it was issued for",
+    "does not support ssl": "the server offers no TLS; switch TLS on there, or set sslmode: disable",
+    "invalid": "a connection parameter is invalid; correct the profile",
+}
+_QUOTED = re.compile(r'"[^"]*"')
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a driver error says, without anything that could be a value of a row."""
+
+    sqlstate: str | None
+    message: str
+    constraint: str | None
+
+    def is_any(self, prefixes: tuple[str, ...]) -> bool:
+        return self.sqlstate is not None and self.sqlstate.startswith(prefixes)
+
+    def __str__(self) -> str:
+        named = f", constraint {self.constraint}" if self.constraint else ""
+        return f"{self.message} [{self.sqlstate}{named}]"
+
+
+def diagnose(error: BaseException) -> Diagnosis:
+    """Read a driver error's diagnostic fields."""
+    if not isinstance(error, adbc.Error):
+        return Diagnosis(None, str(error), None)
+    fields = {_text(name): _text(value) for name, value in error.details or ()}
+    state = fields.get("PG_DIAG_SQLSTATE") or error.sqlstate
+    message = fields.get("PG_DIAG_MESSAGE_PRIMARY", "")
+    if state is not None and state.startswith("22"):  # data exceptions quote the value
+        message = _QUOTED.sub('"..."', message)
+    return Diagnosis(state, " ".join(message.split()), fields.get("PG_DIAG_CONSTRAINT_NAME"))
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def unreachable(error: BaseException, config: PostgreSQLConfig) -> OwnLensError:
+    """Return the error for a connection that was not made."""
+    place = f"postgresql at {config.place}"
+    reason = str(error).lower() if isinstance(error, adbc.Error) else ""
+    if "too many" in reason or "remaining connection slots" in reason:
+        return Retryable(f"{place}: the server has no free connection; run it again, or raise its max_connections")
+    if "starting up" in reason or "shutting down" in reason or "recovery" in reason:
+        return Retryable(f"{place}: the server is starting or stopping; run it again")
+    for sign, fix in _REFUSED.items():
+        if sign in reason:
+            return Rejected(f"{place}: {fix.format(user=config.user, database=config.database)}")
+    return Retryable(f"{place}: not reachable; check that the server runs and that host and port are right")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where an error happened, as the message names it. `references` says that foreign keys are being kept."""
+
+    table: str
+    place: str
+    references: bool = False
+
+
+def translate(error: BaseException, context: Context) -> OwnLensError:
+    """Return the error for a statement before COMMIT was sent: nothing has landed."""
+    found = diagnose(error)
+    where = f"{context.table}: postgresql"
+    if found.sqlstate is None:
+        return _without_state(error, context)
+    if found.sqlstate == FOREIGN_KEY_VIOLATION and context.references:
+        # Rows without parents were set aside before: a rival load has removed a parent since.
+        return Retryable(f"{where}: a referenced row vanished while the load ran ({found}); run it again")
+    if found.sqlstate in MISSING:
+        return Retryable(f"{where}: a table vanished while the load ran ({found}); run it again")
+    if found.is_any(_TRANSIENT):
+        return Retryable(f"{where} could not finish now: {found}; run it again")
+    return Rejected(f"{where} refused: {found}; {_fix(found, context)}")
+
+
+def _without_state(error: BaseException, context: Context) -> OwnLensError:
+    lost = isinstance(error, Unanswered) or (
+        isinstance(error, adbc.Error) and error.status_code == adbc.AdbcStatusCode.IO
+    )
+    if lost:
+        return Retryable(f"{context.table}: postgresql at {context.place}: the connection was lost; run it again")
+    return Rejected(
+        f"{context.table}: postgresql's driver refused the rows ({type(error).__name__}); "
+        "check that the staged columns have the contract's types"
+    )
+
+
+def _fix(found: Diagnosis, context: Context) -> str:
+    state = found.sqlstate or ""
+    if state == UNIQUE_VIOLATION:
+        return "set on_conflict: skip or update, or remove the duplicate from the source"
+    if state == FOREIGN_KEY_VIOLATION:
+        return f"load the referenced rows first, or drop the constraint from {context.table}"
+    if state == "42501":
+        return "grant the right to the profile's user"
+    if state == "25006":
+        return "point the profile at the primary server"
+    if state.startswith(("22", "23")):
+        return "correct the rows in the source, or the contract"
+    return "compare the table with its contract"
+
+
+def unknown_commit(error: BaseException, context: Context) -> OwnLensError:
+    """Return the error for a COMMIT that did not succeed: a refusal is certain, silence is not."""
+    found = diagnose(error)
+    if found.sqlstate is None or found.is_any(_UNDECIDED):
+        return CommitUnknown(
+            f"{context.table}: postgresql at {context.place} gave no answer to COMMIT; run it again to find out"
+        )
+    return translate(error, context)

@@ -1,0 +1,263 @@
+"""SQL text: quoting, transactions, table definitions, and the statements that apply a staged set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ownlens_plugins.contracts import Column, Kind, Reference, TableContract
+
+from .catalog import ForeignKey
+from .columns import labels_constraint, type_name
+from .config import OnConflict, PostgreSQLConfig
+
+STAGE_NAME = "_ownlens_stage"
+STAGE = f'pg_temp."{STAGE_NAME}"'
+DOOMED_NAME = "_ownlens_doomed"
+DOOMED = f'pg_temp."{DOOMED_NAME}"'
+# Two columns of the stage: the quarantine row that a row came back from, and why a row cannot be loaded now.
+KEPT = '"_ownlens_kept"'
+REASON = '"_ownlens_reason"'
+IDLE_SECONDS = 60
+
+
+def quote(name: str) -> str:
+    """Return an identifier, quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return a text constant, for the places (DDL) where PostgreSQL binds no values."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def qualified(schema: str, name: str) -> str:
+    return f"{quote(schema)}.{quote(name)}"
+
+
+def listed(names: Iterable[str], alias: str = "") -> str:
+    """Return quoted names joined by commas, each behind `alias.` when there is one."""
+    dot = f"{alias}." if alias else ""
+    return ", ".join(f"{dot}{quote(name)}" for name in names)
+
+
+# --- transactions
+
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+BEGIN_READING = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
+
+
+def settings(config: PostgreSQLConfig) -> str:
+    """Return the SELECT that pins what a statement's meaning or patience depends on, for this transaction only.
+
+    Its row: synchronous_commit, server_version_num.
+    """
+    pinned = {
+        # The catalogue only: no function or operator of another schema can stand in for a built-in one.
+        "search_path": "pg_catalog, pg_temp",
+        "statement_timeout": f"{config.statement_timeout}s",
+        "lock_timeout": f"{config.lock_timeout}s",
+        # A client that stopped in the middle must not hold its locks for ever.
+        "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
+        "timezone": "UTC",
+        "datestyle": "ISO, YMD",
+        "bytea_output": "hex",
+        "extra_float_digits": "1",
+        "standard_conforming_strings": "on",
+        # A policy that would hide rows from the loader is an error, not an incomplete answer.
+        "row_security": "off",
+        "jit": "off",
+    }
+    calls = [f"pg_catalog.set_config({literal(name)}, {literal(value)}, true)" for name, value in pinned.items()]
+    # Lets a server on Linux notice within seconds that the client of a long statement has died.
+    calls.append(
+        "CASE WHEN pg_catalog.version() LIKE '%linux%' "
+        "THEN pg_catalog.set_config('client_connection_check_interval', '5s', true) END"
+    )
+    facts = (
+        "pg_catalog.current_setting('synchronous_commit'), pg_catalog.current_setting('server_version_num')::pg_catalog.int4"
+    )
+    return f"SELECT {facts}, {', '.join(calls)}"
+
+
+# --- tables
+
+
+def create_table(table: str, contract: TableContract) -> str:
+    """Return the CREATE TABLE of a contract, without its foreign keys."""
+    columns = [_column(column) for column in contract.columns]
+    checks = [f"CONSTRAINT {quote(labels_constraint(c))} {_labels(c)}" for c in contract.columns if _is_enum(c)]
+    return f"CREATE TABLE {table} ({', '.join([*columns, *checks, f'PRIMARY KEY ({listed(contract.key)})'])})"
+
+
+def _column(column: Column) -> str:
+    return f"{quote(column.name)} {type_name(column.type)}{'' if column.nullable else ' NOT NULL'}"
+
+
+def _is_enum(column: Column) -> bool:
+    return column.type.kind is Kind.ENUM
+
+
+def _labels(column: Column) -> str:
+    return f"CHECK ({quote(column.name)} IN ({', '.join(literal(label) for label in column.type.labels)}))"
+
+
+def add_columns(table: str, columns: Iterable[Column]) -> str:
+    return f"ALTER TABLE {table} {', '.join(f'ADD COLUMN {_column(column)}' for column in columns)}"
+
+
+def add_labels(table: str, column: Column) -> str:
+    return f"ALTER TABLE {table} ADD CONSTRAINT {quote(labels_constraint(column))} {_labels(column)}"
+
+
+def add_foreign_key(table: str, reference: Reference, parent: str) -> str:
+    """Return the statement for a foreign key that holds for new rows; older rows are checked when it is validated."""
+    return (
+        f"ALTER TABLE {table} ADD FOREIGN KEY ({quote(reference.column)}) "
+        f"REFERENCES {parent} ({quote(reference.parent_column)}) NOT VALID"
+    )
+
+
+def validate_constraint(table: str, name: str) -> str:
+    return f"ALTER TABLE {table} VALIDATE CONSTRAINT {quote(name)}"
+
+
+def has_orphans(table: str, reference: Reference, parent: str) -> str:
+    """Return the SELECT that tells whether rows of a table lack their parents."""
+    child = f"c.{quote(reference.column)}"
+    return (
+        f"SELECT EXISTS (SELECT FROM {table} AS c WHERE {child} IS NOT NULL "
+        f"AND NOT EXISTS (SELECT FROM {parent} AS p WHERE p.{quote(reference.parent_column)} = {child}))"
+    )
+
+
+# --- staging
+
+
+def create_stage(contract: TableContract) -> str:
+    columns = [f"{quote(column.name)} {type_name(column.type)}" for column in contract.columns]
+    return f"CREATE TEMP TABLE {quote(STAGE_NAME)} ({', '.join(columns)}, {KEPT} bigint, {REASON} text) ON COMMIT DROP"
+
+
+def mark_orphans(reference: Reference, parents: Sequence[str]) -> str:
+    """Return the UPDATE that gives a reason to staged rows whose parent is in none of the relations `parents`."""
+    column, parent_column = quote(reference.column), quote(reference.parent_column)
+    reason = f"{reference.column}: no such row in {reference.table}.{reference.parent_column}"
+    missing = " ".join(
+        f"AND NOT EXISTS (SELECT FROM {parent} AS p WHERE p.{parent_column} = s.{column}"
+        f"{f' AND p.{REASON} IS NULL' if parent == STAGE else ''})"
+        for parent in parents
+    )
+    return (
+        f"UPDATE {STAGE} AS s SET {REASON} = {literal(reason)} "
+        f"WHERE s.{REASON} IS NULL AND s.{column} IS NOT NULL {missing}"
+    )
+
+
+def drop_superseded(contract: TableContract) -> str:
+    """Return the statement that leaves the newest row of each key, and counts what it took: staged rows, kept rows.
+
+    A row that can be loaded never gives way to one that cannot.
+    """
+    # A staged row is newer than a kept one of the same version; of two kept rows, the later one.
+    ranks = [f"{{row}}.{quote(contract.version_by)}"] if contract.version_by else []
+    order = f"({', '.join([*ranks, f'{{row}}.{KEPT} IS NULL', f'coalesce({{row}}.{KEPT}, 0)'])})"
+    return (
+        f"WITH dropped AS (DELETE FROM {STAGE} AS s USING {STAGE} AS w WHERE {_same_key(contract, 'w', 's')} "
+        f"AND {order.format(row='w')} > {order.format(row='s')} AND (w.{REASON} IS NULL OR s.{REASON} IS NOT NULL) "
+        f"RETURNING s.{KEPT} IS NULL AS staged) "
+        "SELECT count(*) FILTER (WHERE staged), count(*) FILTER (WHERE NOT staged) FROM dropped"
+    )
+
+
+def tally() -> str:
+    """Return the count of the stage: staged rows, those of them without a parent, kept rows that can be loaded."""
+    return (
+        f"SELECT count(*) FILTER (WHERE {KEPT} IS NULL), "
+        f"count(*) FILTER (WHERE {KEPT} IS NULL AND {REASON} IS NOT NULL), "
+        f"count(*) FILTER (WHERE {KEPT} IS NOT NULL AND {REASON} IS NULL) FROM {STAGE}"
+    )
+
+
+# --- applying
+
+
+def apply_stage(table: str, contract: TableContract, conflict: OnConflict, *, kept: bool, any_version: bool) -> str:
+    """Return the statement that brings the stage into a table and counts inserted and updated rows.
+
+    With `kept`, rows that come back from the quarantine never fail on an existing key, whatever `conflict` says.
+    `any_version` updates rows even when the table holds a newer version.
+    """
+    if conflict is OnConflict.ERROR and kept:
+        back = OnConflict.UPDATE if contract.version_by else OnConflict.SKIP
+        # One statement, so that staged and returning rows may reference each other.
+        parts = {
+            "staged": _insert(table, contract, conflict, f"AND {KEPT} IS NULL", any_version=any_version),
+            "back": _insert(table, contract, back, f"AND {KEPT} IS NOT NULL", any_version=any_version),
+        }
+    else:
+        parts = {"staged": _insert(table, contract, conflict, "", any_version=any_version)}
+    steps = ", ".join(f"{name} AS ({insert})" for name, insert in parts.items())
+    rows = " UNION ALL ".join(f"SELECT fresh FROM {name}" for name in parts)
+    return (
+        f"WITH {steps} SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM ({rows}) AS changed"
+    )
+
+
+def _insert(table: str, contract: TableContract, conflict: OnConflict, which: str, *, any_version: bool) -> str:
+    names = listed(contract.column_names)
+    key = listed(contract.key)
+    # Loads and other writers lock keys in one order, or they would deadlock. xmax is 0 for a row that is new.
+    return (
+        f"INSERT INTO {table} AS t ({names}) OVERRIDING SYSTEM VALUE "
+        f"SELECT {names} FROM {STAGE} WHERE {REASON} IS NULL {which} ORDER BY {key} "
+        f"{_on_conflict(contract, conflict, any_version)} RETURNING (t.xmax = 0) AS fresh"
+    )
+
+
+def _on_conflict(contract: TableContract, conflict: OnConflict, any_version: bool) -> str:
+    rest = [name for name in contract.column_names if name not in contract.key]
+    if conflict is OnConflict.ERROR:
+        return ""
+    if conflict is OnConflict.SKIP or not rest:
+        return f"ON CONFLICT ({listed(contract.key)}) DO NOTHING"
+    values = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in rest)
+    # *<> compares the stored bytes: -0 and 0, or 1.10 and 1.1 in a document, are equal to = and yet not the same.
+    guard = f"ROW({listed(rest, 't')})::record *<> ROW({listed(rest, 'excluded')})::record"
+    if contract.version_by and not any_version:
+        version = quote(contract.version_by)
+        guard = f"excluded.{version} >= t.{version} AND {guard}"
+    return f"ON CONFLICT ({listed(contract.key)}) DO UPDATE SET {values} WHERE {guard}"
+
+
+# --- deleting what an overwrite no longer holds
+
+
+def create_doomed(table: str, contract: TableContract, children: Iterable[ForeignKey]) -> str:
+    """Return the statement that lists the keys that are not staged and that no other table references."""
+    free = " ".join(f"AND NOT EXISTS (SELECT FROM {child.child} AS c WHERE {_child_of_t(child)})" for child in children)
+    return (
+        f"CREATE TEMP TABLE {quote(DOOMED_NAME)} ON COMMIT DROP AS SELECT {listed(contract.key, 't')} FROM {table} AS t "
+        f"WHERE NOT EXISTS (SELECT FROM {STAGE} AS s WHERE s.{REASON} IS NULL AND {_same_key(contract, 's', 't')}) {free}"
+    )
+
+
+def spare_parents(table: str, contract: TableContract, itself: ForeignKey) -> str:
+    """Return the DELETE that takes from the doomed the rows that a row which stays references."""
+    stays = f"NOT EXISTS (SELECT FROM {DOOMED} AS x WHERE {_same_key(contract, 'x', 'c')})"
+    return (
+        f"DELETE FROM {DOOMED} AS d USING {table} AS t WHERE {_same_key(contract, 'd', 't')} "
+        f"AND EXISTS (SELECT FROM {table} AS c WHERE {_child_of_t(itself)} AND {stays})"
+    )
+
+
+def delete_doomed(table: str, contract: TableContract) -> str:
+    return f"DELETE FROM {table} AS t USING {DOOMED} AS d WHERE {_same_key(contract, 'd', 't')}"
+
+
+def _same_key(contract: TableContract, one: str, other: str) -> str:
+    return " AND ".join(f"{one}.{quote(name)} = {other}.{quote(name)}" for name in contract.key)
+
+
+def _child_of_t(key: ForeignKey) -> str:
+    pairs = zip(key.columns, key.parent_columns, strict=True)
+    return " AND ".join(f"c.{quote(column)} = t.{quote(parent)}" for column, parent in pairs)

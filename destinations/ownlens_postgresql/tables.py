@@ -1,0 +1,137 @@
+"""Make the table that a contract describes, or check that the one that is there can hold its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ownlens_plugins.contracts import Column, Reference, TableContract
+from ownlens_plugins.errors import Rejected
+
+from . import sql
+from .catalog import (
+    ORDINARY,
+    PARTITIONED,
+    ExistingTable,
+    constraint_names,
+    find_table,
+    foreign_keys_from,
+    schema_exists,
+    unique_keys,
+)
+from .columns import enum_columns, labels_constraint, type_name
+from .connection import Connection
+from .ledger import Ledger
+
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('ownlens/definitions', 0))::text"
+
+
+def ensure_table(
+    connection: Connection, schema: str, contract: TableContract, ledger: Ledger, *, references: bool
+) -> bool:
+    """Bring ledger, schema and table to what the contract needs, in the caller's transaction.
+
+    Returns:
+        Whether nothing is left for a later call: a foreign key to a table that does not exist yet is.
+
+    Raises:
+        Rejected: the table that is there cannot hold the contract's rows, or may not be changed.
+    """
+    # One definition at a time: CREATE ... IF NOT EXISTS fails when two sessions run it at once.
+    connection.run(_LOCK)
+    ledger.create(connection)
+    if not schema_exists(connection, schema):
+        connection.run(f"CREATE SCHEMA {sql.quote(schema)}")
+    existing = find_table(connection, schema, contract.table)
+    if existing is None:
+        connection.run(sql.create_table(sql.qualified(schema, contract.table), contract))
+    else:
+        _adapt(connection, schema, contract, existing)
+    ledger.describe_table(connection, contract)
+    return not references or _add_references(connection, schema, contract)
+
+
+def _adapt(connection: Connection, schema: str, contract: TableContract, existing: ExistingTable) -> None:
+    for problem in _problems(connection, schema, contract, existing):
+        raise Rejected(f"{contract.table}: postgresql table {schema}.{contract.table} {problem}")
+    table = sql.qualified(schema, contract.table)
+    if missing := _missing(contract, existing):
+        connection.run(sql.add_columns(table, missing))
+    for column in enum_columns(contract):
+        _adapt_labels(connection, table, contract, column, existing)
+
+
+def _missing(contract: TableContract, existing: ExistingTable) -> list[Column]:
+    return [column for column in contract.columns if column.name not in existing.columns]
+
+
+def _problems(
+    connection: Connection, schema: str, contract: TableContract, existing: ExistingTable
+) -> Iterator[str]:
+    if existing.kind not in (ORDINARY, PARTITIONED):
+        yield "is not a table; rename what has its name, or rename the contract's table"
+        return
+    yield from _missing_problems(contract, existing)
+    yield from _column_problems(contract, existing)
+    if frozenset(contract.key) not in unique_keys(connection, existing.oid):
+        key = sql.listed(contract.key)
+        yield f"has no unique key ({key}); run ALTER TABLE {sql.qualified(schema, contract.table)} ADD UNIQUE ({key})"
+
+
+def _missing_problems(contract: TableContract, existing: ExistingTable) -> Iterator[str]:
+    for column in _missing(contract, existing):
+        if contract.schema_policy == "freeze":
+            yield f"lacks column {column.name!r}; add it, or set schema_policy: evolve"
+        elif not column.nullable:
+            yield f"lacks column {column.name!r}, which is not nullable; add it, or make it {column}? in the contract"
+
+
+def _column_problems(contract: TableContract, existing: ExistingTable) -> Iterator[str]:
+    for column in contract.columns:
+        found = existing.columns.get(column.name)
+        if found is None:
+            continue
+        if found.type != type_name(column.type):
+            yield (
+                f"has column {column.name!r} of type {found.type}, but the contract needs {type_name(column.type)}; "
+                "change one of them"
+            )
+        if found.generated:
+            yield f"generates column {column.name!r} itself; take it out of the contract"
+        if found.required and column.nullable:
+            yield f"does not allow NULL in column {column.name!r}; drop NOT NULL there, or make it {column.type}"
+    known = frozenset(contract.column_names)
+    for name, found in existing.columns.items():
+        if name not in known and found.required and not found.filled:
+            yield f"requires column {name!r}, which the contract lacks; add it there, or give the column a default"
+
+
+def _adapt_labels(
+    connection: Connection, table: str, contract: TableContract, column: Column, existing: ExistingTable
+) -> None:
+    wanted = labels_constraint(column)
+    found = constraint_names(connection, existing.oid, column.name, "ownlens_labels_")
+    if outdated := [name for name in found if name != wanted]:
+        raise Rejected(
+            f"{contract.table}: postgresql checks other labels of column {column.name!r} than the contract has; "
+            f"run ALTER TABLE {table} DROP CONSTRAINT {outdated[0]}"
+        )
+    if not found and column.name in existing.columns and contract.schema_policy == "freeze":
+        return
+    if not found:
+        connection.run(sql.add_labels(table, column))
+
+
+def _add_references(connection: Connection, schema: str, contract: TableContract, existing: ExistingTable | None) -> bool:
+    parents = tables_named(connection, schema, {reference.table for reference in contract.references})
+    keys = foreign_keys_from(connection, existing.oid) if existing else []
+    for reference in contract.references:
+        if reference.table not in parents:
+            continue
+        found = _matching(keys, reference, parents[reference.table])
+        if existing is None or (found is None and existing.kind == PARTITIONED):
+            connection.run(sql.add_foreign_key(_names(schema, contract, reference), reference))
+        elif found is None:
+            _add_unchecked(connection, schema, contract, reference)
+        elif not found.validated:
+            connection.run(sql.validate_constraint())
+    return len(parents) == len({reference.table for reference in contract.references})

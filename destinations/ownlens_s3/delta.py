@@ -1,0 +1,324 @@
+"""A Delta table and the one step that makes a load visible in it together with its marker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    Field,
+    PostCommitHookProperties,
+    QueryBuilder,
+    Schema,
+    Transaction,
+    WriterProperties,
+)
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction
+
+from ownlens_plugins.api import LoadPlan, LoadResult
+from ownlens_plugins.contracts import TableContract
+from ownlens_plugins.errors import Rejected, Retryable
+
+from .columns import TAG, from_lake, lake_field, lake_schema, to_lake
+from .config import S3Options
+from .datafiles import DataFile
+from .evolution import HeldColumn, missing_columns, require_distinct_names
+from .folder import TableFolder
+from .ledger import LedgerEntry, as_document, from_document, overtaken, read_entry, set_changed, with_counts, write_entry
+from .merging import is_newer, quoted, same_row
+from .paths import Layout, layout_of
+
+LOG = "_delta_log"
+CHECKPOINT_EVERY = 100
+_PREPARE_TRIES = 10
+# Checkpoints and log cleaning run after the load, so that their failure cannot look like a failed commit.
+_COMMIT_ONLY = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+
+
+def mark_of(digest: str) -> int:
+    """Return 60 bits of a digest's hash: the number that a load's own transaction carries in the log."""
+    return int(hashlib.sha256(digest.encode()).hexdigest()[:15], 16)
+
+
+@dataclass(frozen=True)
+class DeltaLake:
+    """One contract's Delta table.
+
+    Every commit of a load carries two or three application transactions: `ownlens/<table>` with the highest sequence
+    so far, which makes any two commits from one snapshot conflict; `ownlens/<table>/<sequence>` with the digest's
+    mark, which says that this very load is in; and, for overwrites, `ownlens/<table>/replaced`, below which older
+    loads are pointless.
+    """
+
+    folder: TableFolder
+    contract: TableContract
+    options: S3Options
+
+    @property
+    def layout(self) -> Layout | None:
+        return layout_of(self.contract, self.options)
+
+    @property
+    def _partition_columns(self) -> list[str]:
+        return [] if self.layout is None else [self.layout.column]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The table's schema: the contract's columns in lake types, then a derived partition column."""
+        own = lake_schema(self.contract)
+        return own if self.layout is None or not self.layout.derived else own.append(self.layout.field)
+
+    def open(self) -> DeltaTable | None:
+        """Return the table at its newest version, or None when there is none."""
+        try:
+            return DeltaTable(self.folder.uri, storage_options=self.folder.storage_options)
+        except TableNotFoundError:
+            return None
+
+    def exists(self) -> bool:
+        return self.folder.has_files(LOG)
+
+    def position(self) -> int | None:
+        """Return the highest sequence that was applied, or None."""
+        table = self.open()
+        found = None if table is None else table.transaction_version(self._app)
+        return None if found is None else int(found)
+
+    @property
+    def _app(self) -> str:
+        return f"ownlens/{self.contract.table}"
+
+    # -- before data moves ------------------------------------------------------------------------------------------
+
+    def prepare(self) -> DeltaTable:
+        """Create the table, or add the contract's new columns to it.
+
+        Raises:
+            Rejected: the contract does not fit the table.
+        """
+        require_distinct_names(self.contract)
+        for attempt in range(_PREPARE_TRIES):
+            try:
+                table = self.open() or self._create()
+                added = self._missing(table)
+                if not added:
+                    return table
+                table.alter.add_columns(added)
+            except CommitFailedError:  # another process creates or alters the table in this moment: look again
+                time.sleep(0.02 * (attempt + 1))
+        raise Retryable(f"{self.contract.table}: s3 table is being altered by others; run it again")
+
+    def _create(self) -> DeltaTable:
+        try:
+            return DeltaTable.create(
+                self.folder.uri,
+                schema=self.schema,
+                mode="error",
+                partition_by=self._partition_columns,
+                name=self.contract.table,
+                description=self.contract.description or None,
+                storage_options=self.folder.storage_options,
+                # With retries a second creation would be rebased and replace the first one's metadata.
+                commit_properties=CommitProperties(max_commit_retries=0),
+            )
+        except DeltaError as error:
+            if "already exists" in str(error):
+                raise CommitFailedError("another process created the table") from error
+            raise
+
+    def _missing(self, table: DeltaTable) -> list[Field]:
+        there = list(table.metadata().partition_columns)
+        if there != self._partition_columns:
+            raise Rejected(
+                f"{self.contract.table}: the table in s3 is partitioned by {there or 'nothing'} and the contract asks "
+                f"for {self._partition_columns or 'nothing'}; change the partition option back or use a new path"
+            )
+        columns = _held_columns(table)
+        if self.layout is not None and self.layout.derived:
+            columns.pop(self.layout.column, None)
+        added = pa.schema([lake_field(column) for column in missing_columns(self.contract, columns)])
+        return list(Schema.from_arrow(added).fields) if len(added) else []
+
+    # -- what is committed ------------------------------------------------------------------------------------------
+
+    def is_done(self, table: DeltaTable, sequence: int) -> bool:
+        """Tell whether a load is in, or was overtaken by an overwrite."""
+        replaced = table.transaction_version(f"{self._app}/replaced")
+        return (replaced or 0) >= sequence or table.transaction_version(f"{self._app}/{sequence:08d}") is not None
+
+    def recorded(self, table: DeltaTable, plan: LoadPlan) -> LoadResult | None:
+        """Return the result of a load that this version of the table holds, or None.
+
+        Raises:
+            StagedSetChanged: the load id is recorded with another digest.
+        """
+        mark = table.transaction_version(f"{self._app}/{plan.sequence:08d}")
+        if mark is None:
+            return overtaken(plan) if self.is_done(table, plan.sequence) else None
+        if mark != mark_of(plan.digest):
+            raise set_changed(plan)
+        entry = read_entry(self.folder, plan.sequence) or self._fill_in(table, plan)
+        return entry.result if entry is not None else LoadResult(plan.load_id, plan.digest, plan.rows, 0)
+
+    def _fill_in(self, table: DeltaTable, plan: LoadPlan) -> LedgerEntry | None:
+        """Write the ledger entry that a crash prevented, from the commit in the log."""
+        columns = {column.name: str(column) for column in self.contract.columns}
+        for commit in table.history():
+            document = commit.get("ownlens")
+            if isinstance(document, dict) and document.get("load_id") == plan.load_id:
+                entry = from_document({**document, "columns": columns})
+                if metrics := commit.get("operationMetrics"):
+                    entry = _merged(entry, metrics)
+                write_entry(self.folder, entry)
+                return entry
+        return None
+
+    def is_empty(self, table: DeltaTable) -> bool:
+        return not table.file_uris()
+
+    def referenced(self, table: DeltaTable) -> set[str]:
+        """Return the paths of all files that this version or a retained older one refers to."""
+        current = table.get_add_actions(flatten=True).column("path")
+        older = table.vacuum(retention_hours=0, dry_run=True, enforce_retention_duration=False)
+        return {str(path) for path in current.to_pylist()} | set(older)
+
+    # -- the commit -------------------------------------------------------------------------------------------------
+
+    def append(self, table: DeltaTable, plan: LoadPlan, files: Sequence[DataFile], entry: LedgerEntry) -> LedgerEntry:
+        self._commit_files(table, plan, files, entry, "append")
+        return entry
+
+    def overwrite(
+        self, table: DeltaTable, plan: LoadPlan, files: Sequence[DataFile], entry: LedgerEntry
+    ) -> LedgerEntry:
+        self._commit_files(table, plan, files, entry, "overwrite")
+        return entry
+
+    def _commit_files(
+        self, table: DeltaTable, plan: LoadPlan, files: Sequence[DataFile], entry: LedgerEntry, mode: str
+    ) -> None:
+        now = int(time.time() * 1000)
+        table.create_write_transaction(
+            [self._add(file, now) for file in files],
+            mode,
+            table.schema(),
+            self._partition_columns,
+            commit_properties=self._properties(table, plan, entry, replaces=mode == "overwrite"),
+            post_commithook_properties=_COMMIT_ONLY,
+        )
+
+    def _add(self, file: DataFile, now: int) -> AddAction:
+        values = {} if self.layout is None else {self.layout.column: file.partition}
+        return AddAction(file.path, file.bytes, values, now, True, file.stats)
+
+    def _properties(self, table: DeltaTable, plan: LoadPlan, entry: LedgerEntry, *, replaces: bool) -> CommitProperties:
+        highest = max(table.transaction_version(self._app) or 0, plan.sequence)
+        marks = [
+            Transaction(self._app, highest),
+            Transaction(f"{self._app}/{plan.sequence:08d}", mark_of(plan.digest)),
+            *([Transaction(f"{self._app}/replaced", plan.sequence)] if replaces else []),
+        ]
+        document = {name: value for name, value in as_document(entry).items() if name != "columns"}
+        return CommitProperties(app_transactions=marks, custom_metadata={"ownlens": document})
+
+    def merge(
+        self, table: DeltaTable, plan: LoadPlan, partitions: Sequence[str], entry: LedgerEntry
+    ) -> LedgerEntry:
+        """Insert new keys and update older rows. Rows that are equal in everything are left alone."""
+        metrics = (
+            table.merge(
+                pa.RecordBatchReader.from_batches(self.schema, self._source(plan)),
+                same_row(self.contract, self.layout, partitions),
+                source_alias="s",
+                target_alias="t",
+                writer_properties=WriterProperties(compression=_codec(self.options)),
+                commit_properties=self._properties(table, plan, entry, replaces=False),
+                post_commithook_properties=_COMMIT_ONLY,
+            )
+            .when_matched_update(self._assignments, predicate=is_newer(self.contract))
+            .when_not_matched_insert(self._assignments)
+            .execute()
+        )
+        merged = _merged(entry, metrics)
+        if not merged.inserted and not merged.updated:
+            # A merge that changes nothing commits nothing; the marker still has to be there.
+            self._commit_files(table, plan, (), merged, "append")
+        return merged
+
+    @property
+    def _assignments(self) -> dict[str, str]:
+        return {quoted(name): f"s.{quoted(name)}" for name in self.schema.names}
+
+    def _source(self, plan: LoadPlan) -> Iterator[pa.RecordBatch]:
+        for batch in plan.reader():
+            lake = to_lake(self.contract, batch)
+            columns = [*lake.columns]
+            if self.layout is not None and self.layout.derived:
+                columns.append(_partition_values(self.layout, self.layout.numbers(batch)))
+            yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    # -- reading and keeping ----------------------------------------------------------------------------------------
+
+    def read(self, table: DeltaTable) -> Iterator[pa.RecordBatch]:
+        """Stream the visible rows in contract types."""
+        stream = pa.RecordBatchReader.from_stream(QueryBuilder().register("lake", table).execute("SELECT * FROM lake"))
+        for batch in stream:
+            yield from_lake(self.contract, batch)
+
+    def settle(self, table: DeltaTable) -> DeltaTable:
+        """After a commit through `table`: make the log durable, and write a checkpoint when one is due."""
+        before = table.version()
+        table.update_incremental()
+        versions = range(before + 1, table.version() + 1)
+        self.folder.sync(f"{LOG}/{version:020d}.json" for version in versions)
+        return table
+
+    def checkpoint(self, table: DeltaTable, since: int) -> None:
+        if any(version % CHECKPOINT_EVERY == 0 for version in range(since + 1, table.version() + 1)):
+            table.create_checkpoint()
+            table.cleanup_metadata()
+
+    def remove(self) -> None:
+        """Delete the table's files and its log, newest version first, so that no crash leaves a broken one."""
+        table = self.open()
+        if table is not None:
+            self.folder.delete(sorted(self.referenced(table)))
+        logs = [entry.name for entry in self.folder.entries(LOG)]
+        self.folder.delete([name for name in logs if name.endswith("_last_checkpoint")])
+        for name in sorted((name for name in logs if not name.endswith("_last_checkpoint")), reverse=True):
+            self.folder.delete([name])
+
+
+def _held_columns(table: DeltaTable) -> dict[str, HeldColumn]:
+    fields = json.loads(table.schema().to_json())["fields"]
+    physical = pa.schema(table.schema().to_arrow())
+    return {
+        field["name"]: HeldColumn(
+            field["metadata"].get(TAG, ""), str(physical.field(field["name"]).type), field["nullable"]
+        )
+        for field in fields
+    }
+
+
+def _merged(entry: LedgerEntry, metrics: dict[str, Any]) -> LedgerEntry:
+    return with_counts(entry, int(metrics["num_target_rows_inserted"]), int(metrics["num_target_rows_updated"]))
+
+
+def _partition_values(layout: Layout, numbers: np.ndarray) -> pa.Array:
+    if layout.unit == "day":
+        return pa.array(numbers, pa.int32()).cast(pa.date32())
+    distinct, places = np.unique(numbers, return_inverse=True)
+    return pa.array([layout.value(int(number)) for number in distinct], pa.string()).take(pa.array(places))
+
+
+def _codec(options: S3Options) -> Any:
+    return "UNCOMPRESSED" if options.compression == "none" else options.compression.upper()

@@ -1,0 +1,114 @@
+"""The lake as a destination: one folder per table, in Delta, Parquet or JSON."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pyarrow as pa
+
+from ownlens_plugins.api import Destination, LoadPlan, LoadResult, new_attempt
+from ownlens_plugins.contracts import Strategy, TableContract
+from ownlens_plugins.errors import Rejected
+from ownlens_plugins.faults import reach
+
+from .bucket import Bucket
+from .config import S3Config, S3Options, lake_options
+from .delta import DeltaLake
+from .failures import explained
+from .files import FileTable, require_overwrite
+from .folder import TableFolder, table_folder
+from .ledger import announce
+from .paths import layout_of
+from .session import DeltaSession, FileSession, LakeSession
+
+_CHECK_SECONDS = 10
+
+
+class S3Destination(Destination[S3Config, S3Options]):
+    """Tables in a lake on a local folder or an S3 bucket."""
+
+    name: ClassVar[str] = "s3"
+    aliases: ClassVar[tuple[str, ...]] = ("minio", "lake")
+    config_type = S3Config
+    options_type = S3Options
+    strategies = frozenset({Strategy.APPEND, Strategy.UPSERT, Strategy.OVERWRITE})
+
+    def find_commit(self, plan: LoadPlan) -> LoadResult | None:
+        options = lake_options(plan)
+        with explained(plan.table, "look for the load"):
+            if options.format != "delta":
+                return self._file_table(plan.contract, options).recorded(plan)
+            lake = self._delta(plan.contract, options)
+            table = lake.open()
+            return None if table is None else lake.recorded(table, plan)
+
+    def open(self, plan: LoadPlan) -> LakeSession:
+        options = lake_options(plan)
+        layout_of(plan.contract, options)
+        with explained(plan.table, "prepare the table"):
+            session = self._open_delta(plan, options) if options.format == "delta" else self._open_files(plan, options)
+        reach("stage_open")
+        return session
+
+    def _open_delta(self, plan: LoadPlan, options: S3Options) -> DeltaSession:
+        lake, other = self._delta(plan.contract, options), self._file_table(plan.contract, options)
+        replaces = settle_format(plan, lake, other)
+        table = lake.prepare()
+        merges = plan.strategy is Strategy.UPSERT and not lake.is_empty(table)
+        marker = announce(lake.folder, plan.sequence, new_attempt())
+        session = DeltaSession(self.config, plan, lake, marker, merges=merges)
+        return _ready(session, other if replaces else None)
+
+    def _open_files(self, plan: LoadPlan, options: S3Options) -> FileSession:
+        require_overwrite(plan, options)
+        table, other = self._file_table(plan.contract, options), self._delta(plan.contract, options)
+        replaces = settle_format(plan, table, other)
+        table.prepare()
+        marker = announce(table.folder, plan.sequence, new_attempt())
+        return _ready(FileSession(self.config, plan, table, marker), other if replaces else None)
+
+    def read(self, plan: LoadPlan) -> pa.RecordBatchReader:
+        with explained(plan.table, "read the table"):
+            batches = self._batches(plan.contract, lake_options(plan))
+        return pa.RecordBatchReader.from_batches(plan.schema, batches)
+
+    def _batches(self, contract: TableContract, options: S3Options) -> Iterator[pa.RecordBatch]:
+        if options.format != "delta":
+            files = self._file_table(contract, options)
+            current = files.current()
+            return iter(()) if current is None else files.read(current)
+        lake = self._delta(contract, options)
+        table = lake.open()
+        return iter(()) if table is None else lake.read(table)
+
+    def check(self) -> None:
+        """Reach the lake's root and, on a local folder, write to it."""
+        with explained(self.name, "reach the lake"):
+            if self.config.is_s3:
+                bucket = Bucket(self.config, seconds=_CHECK_SECONDS, attempts=1)
+                next(iter(bucket.list(f"{self.config.prefix}/" if self.config.prefix else "", most=1)), None)
+            else:
+                _try_writing(Path(self.config.uri))
+
+    def folder(self, contract: TableContract) -> TableFolder:
+        """Return the folder of a contract's table."""
+        return table_folder(self.config, contract.path)
+
+    def _delta(self, contract: TableContract, options: S3Options) -> DeltaLake:
+        return DeltaLake(self.folder(contract), contract, options)
+
+    def _file_table(self, contract: TableContract, options: S3Options) -> FileTable:
+        return FileTable(self.folder(contract), contract, options)
+
+
+def _ready[SessionT: LakeSession](session: SessionT, replaced: DeltaLake | FileTable | None) -> SessionT: ...
+
+
+def _try_writing(root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    probe = root / f".ownlens-{os.urandom(4).hex()}"
+    probe.touch()
+    probe.unlink()

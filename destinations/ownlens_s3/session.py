@@ -1,0 +1,228 @@
+"""One attempt to load one plan: a Delta table commits through its log, a file table by its manifest."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
+
+from ownlens_plugins.api import LoadPlan, LoadResult, LoadSession, PartWriter, Receipt
+from ownlens_plugins.contracts import Strategy
+from ownlens_plugins.errors import CommitUnknown, OwnLensError, Rejected, Retryable
+from ownlens_plugins.faults import reach
+
+from .config import S3Config
+from .datafiles import DataFile, data_file
+from .delta import DeltaLake
+from .failures import explain
+from .files import FileTable
+from .folder import TableFolder
+from .ledger import Attempt, LedgerEntry, discard, new_entry, overtaken, sweep, write_entry
+from .writer import FileWriter, MergeWriter
+
+logger = logging.getLogger("ownlens.s3")
+# Loads of one table take turns: each loser of a race looks again and commits on top of the winner.
+_TURNS = 40
+_LONGEST_PAUSE = 0.5
+
+
+class LakeSession(LoadSession):
+    """What both kinds of table share: the writer, the receipts' files, and clearing up."""
+
+    def __init__(self, config: S3Config, plan: LoadPlan, folder: TableFolder, marker: Attempt) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.marker = marker
+        self._writer: PartWriter = FileWriter(config, plan, marker.attempt)
+        self._sent = False
+        # Removes the table in another format that this load replaces; called once the load is visible.
+        self.after_commit: Callable[[], None] | None = None
+
+    @property
+    def writer(self) -> PartWriter:
+        return self._writer
+
+    @abstractmethod
+    def _commit(self, receipts: Sequence[Receipt]) -> LedgerEntry | LoadResult:
+        """Make the load visible and return its entry, or the result of whoever did so before."""
+
+    @abstractmethod
+    def _look(self) -> LoadResult | None:
+        """Ask the store whether the load is visible."""
+
+    @abstractmethod
+    def _clear(self) -> None:
+        """Delete what no reader needs any more."""
+
+    def commit(self, receipts: Sequence[Receipt]) -> LoadResult:
+        """Commit, then write the ledger entry and clear up; neither of the last two can undo the load."""
+        reach("before_commit")
+        done = self._judged(receipts)
+        if isinstance(done, LedgerEntry):
+            reach("after_commit")
+            entry = done
+            self._tolerate("write the ledger entry", lambda: self._record(entry))
+            done = entry.result
+        self._tolerate("clear replaced files", self._clear_all)
+        return done
+
+    def _judged(self, receipts: Sequence[Receipt]) -> LedgerEntry | LoadResult:
+        try:
+            done = self._commit(receipts)
+            reach("commit_sent")
+        except OwnLensError:
+            raise
+        except Exception as error:
+            return self._after_failure(error)
+        return done
+
+    def _after_failure(self, error: Exception) -> LoadResult:
+        """Decide what a failed commit means: only the store knows whether it landed."""
+        meaning = explain(error, self.plan.table, "commit the load")
+        try:
+            done = self._look()
+        except Exception as second:
+            raise CommitUnknown(f"{self.plan.table}: s3 does not say whether the load landed") from second
+        if done is not None:
+            return done
+        if isinstance(meaning, Rejected):
+            raise meaning from error
+        raise CommitUnknown(f"{self.plan.table}: s3 gave no answer to the commit") from error
+
+    def _record(self, entry: LedgerEntry) -> None:
+        reach("before_ledger")
+        write_entry(self.folder, entry)
+
+    def _clear_all(self) -> None:
+        reach("cleanup")
+        if self.after_commit is not None:
+            self.after_commit()
+        self._clear()
+
+    def _tolerate(self, doing: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # the load is visible: what is left over is done by the next one
+            logger.warning("%s: s3 could not %s (%s)", self.plan.table, doing, type(error).__name__)
+
+    def abort(self) -> None:
+        """Delete the attempt's files, unless a commit that may still land has named them."""
+        reach("abort")
+        if not self._sent:
+            self._tolerate("clear the attempt", lambda: discard(self.folder, self.marker))
+
+    def _files(self, receipts: Sequence[Receipt]) -> list[DataFile]:
+        """Return the receipts' files, all of them present in full.
+
+        Raises:
+            Retryable: a file is missing or has another size.
+        """
+        files = [data_file(document) for receipt in receipts for document in receipt.payload.get("files", ())]
+        sizes = self.folder.sizes(file.path for file in files)
+        if lost := sum(sizes.get(file.path) != file.bytes for file in files):
+            raise Retryable(f"{self.plan.table}: s3 lost {lost} of {len(files)} new files; run it again")
+        return files
+
+
+class DeltaSession(LakeSession):
+    """Commits through the very snapshot in which the load was found missing, so that a rival commit conflicts."""
+
+    def __init__(
+        self, config: S3Config, plan: LoadPlan, lake: DeltaLake, marker: Attempt, *, merges: bool
+    ) -> None:
+        super().__init__(config, plan, lake.folder, marker)
+        self._lake = lake
+        self._merges = merges
+        if merges:
+            self._writer = MergeWriter(plan)
+
+    def _commit(self, receipts: Sequence[Receipt]) -> LedgerEntry | LoadResult:
+        for turn in range(_TURNS):
+            table = self._table()
+            if done := self._lake.recorded(table, self.plan):
+                return replace(done, replayed=True)
+            try:
+                return self._commit_on(table, receipts)
+            except CommitFailedError:  # someone else committed, or this commit's answer was lost: look again
+                time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.01 * 2**turn)))
+        raise CommitUnknown(f"{self.plan.table}: s3 had too many concurrent commits to this table; run it again")
+
+    def _commit_on(self, table: DeltaTable, receipts: Sequence[Receipt]) -> LedgerEntry:
+        entry = new_entry(self.plan, self.marker.attempt)
+        files = self._files(receipts)
+        self._sent = True
+        before = table.version()
+        if self.plan.strategy is Strategy.OVERWRITE:
+            entry = self._lake.overwrite(table, self.plan, files, entry)
+        elif self._merges or (self.plan.strategy is Strategy.UPSERT and not self._lake.is_empty(table)):
+            entry = self._lake.merge(table, self.plan, _partitions(receipts), entry)
+        else:
+            entry = self._lake.append(table, self.plan, files, entry)
+        self._tolerate("write a checkpoint", lambda: self._lake.checkpoint(self._lake.settle(table), before))
+        return entry
+
+    def _look(self) -> LoadResult | None:
+        return self._lake.recorded(self._table(), self.plan)
+
+    def _clear(self) -> None:
+        table = self._table()
+        sweep(self.folder, lambda number: self._lake.is_done(table, number), lambda: self._lake.referenced(table))
+
+    def _table(self) -> DeltaTable:
+        table = self._lake.open()
+        if table is None:
+            raise Retryable(f"{self.plan.table}: the table in s3 was removed during the load; run it again")
+        return table
+
+
+def _partitions(receipts: Sequence[Receipt]) -> list[str]:
+    listed = {value for receipt in receipts for value in receipt.payload.get("partitions", ())}
+    return sorted(listed | {file["partition"] for receipt in receipts for file in receipt.payload.get("files", ())})
+
+
+class FileSession(LakeSession):
+    """Commits by creating the load's manifest."""
+
+    def __init__(self, config: S3Config, plan: LoadPlan, table: FileTable, marker: Attempt) -> None:
+        super().__init__(config, plan, table.folder, marker)
+        self._table = table
+
+    def _commit(self, receipts: Sequence[Receipt]) -> LedgerEntry | LoadResult:
+        if done := self._table.recorded(self.plan):
+            return replace(done, replayed=True)
+        entry = new_entry(self.plan, self.marker.attempt)
+        files = self._files(receipts)
+        self._sent = True
+        if not self._table.publish(files, entry):
+            return self._whoever_did(entry)
+        # A newer load may have published in the meantime: then this one is below it and was never visible.
+        position = self._table.position()
+        return entry if position is None or position <= self.plan.sequence else overtaken(self.plan)
+
+    def _whoever_did(self, entry: LedgerEntry) -> LedgerEntry | LoadResult:
+        there = self._table.manifest(self.plan.sequence)
+        if there is not None and there.entry.attempt == entry.attempt:
+            return there.entry  # an earlier try of the same put landed and its answer was lost
+        done = self._look()
+        return overtaken(self.plan) if done is None else replace(done, replayed=True)
+
+    def _look(self) -> LoadResult | None:
+        return self._table.recorded(self.plan)
+
+    def _clear(self) -> None:
+        self._table.clear_replaced()
+        position = self._table.position() or 0
+        sweep(self.folder, lambda number: number <= position, self._table.referenced)
+
+
+def clear_leftovers(session: LakeSession) -> None:
+    """Clear what crashed attempts left, as far as that is certain, before new files are written."""
+    with suppress(OwnLensError):
+        session._clear()

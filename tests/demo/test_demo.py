@@ -1,0 +1,89 @@
+"""The demo: 79 tables into three stores, twice, value by value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ownlens_plugins.contracts import read_contracts
+from ownlens_plugins.registry import Registry
+
+from .conftest import Ran, ownlens
+from .landed import newest_versions
+
+CONTRACTS = read_contracts(Path(__file__).parents[2] / "table_configs")
+DESTINATIONS = ("clickhouse", "postgresql", "s3")
+Compared = dict[str, dict[str, tuple[list[Any], list[Any]]]]
+
+
+def test_first_run_loads_every_table_into_every_destination(first_run: Ran) -> None:
+    assert first_run.code == 0, first_run.err
+    loads = first_run.document["loads"]
+    assert len(loads) == 79 * 3
+    assert {load["status"] for load in loads} == {"loaded"}
+    assert {load["validation"] for load in loads} == {"passed"}
+    assert first_run.document["errors"] == []
+
+
+def test_json_is_the_only_thing_on_stdout(first_run: Ran) -> None:
+    assert {"table", "destination", "rows", "inserted", "updated", "unchanged", "rejected", "seconds", "validation"} <= set(
+        first_run.document["loads"][0]
+    )
+    assert "Traceback" not in first_run.err
+
+
+def test_first_run_stays_within_its_memory(first_run: Ran) -> None:
+    assert first_run.document["peak_memory_mb"] < 1536
+
+
+@pytest.mark.parametrize("destination", DESTINATIONS)
+@pytest.mark.parametrize("table", CONTRACTS)
+def test_source_rows_equal_landed_rows(landed_first: Compared, destination: str, table: str) -> None:
+    source, landed = landed_first[destination][table]
+    assert source, "a table without rows proves nothing"
+    assert landed == source
+
+
+def test_counts_of_the_first_run_are_the_rows_that_landed(first_run: Ran, landed_first: Compared) -> None:
+    for load in first_run.document["loads"]:
+        source, _ = landed_first[load["destination"]][load["table"]]
+        assert (load["rows"], load["inserted"], load["rejected"]) == (len(source), len(source), 0), load
+
+
+def test_second_run_brings_only_what_is_new(first_run: Ran, second_run: Ran) -> None:
+    assert second_run.code == 0, second_run.err
+    first, second = first_run.document, second_run.document
+    assert {load["validation"] for load in second["loads"]} <= {"passed", "not run"}
+    windows = [load for load in second["loads"] if CONTRACTS[load["table"]].extraction.value == "window"]
+    assert 0 < sum(load["rows"] for load in windows) < sum(load["rows"] for load in first["loads"]) / 10
+    assert any(load["updated"] for load in second["loads"] if load["destination"] == "postgresql")
+
+
+@pytest.mark.parametrize("destination", DESTINATIONS)
+@pytest.mark.parametrize("table", CONTRACTS)
+def test_a_day_of_changes_arrives_everywhere(landed_second: Compared, destination: str, table: str) -> None:
+    source, landed = landed_second[destination][table]
+    if keeps_history(destination, table):
+        landed = newest_versions(CONTRACTS[table], landed)
+    assert landed == source
+
+
+def keeps_history(destination: str, table: str) -> bool:
+    options = Registry().options(destination, CONTRACTS[table])
+    return options.strategy.value == "append" and CONTRACTS[table].version_by is not None
+
+
+def test_loading_again_loads_nothing(landed_second: Compared, load_options: list[str], prefect_home: str) -> None:
+    again = ownlens("load", *load_options, "--json", PREFECT_HOME=prefect_home)
+    assert again.code == 0, again.err
+    assert {load["status"] for load in again.document["loads"]} == {"nothing new"}
+    assert again.document["staged_rows"] == 0
+
+
+@pytest.mark.parametrize("destination", ["ch", "postgres", "minio"])
+def test_show_prints_landed_rows(landed_second: Compared, load_options: list[str], destination: str) -> None:
+    shown = ownlens("show", "countries", "--destination", destination, "--limit", "3", *load_options)
+    assert shown.code == 0, shown.err
+    assert "3 rows shown" in shown.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -59,18 +60,23 @@ class Registry:
 
         Raises:
             UnknownName: no installed destination answers to it.
+            DestinationUnavailable: two plugins claim the alias.
         """
         return name if name in self._entries else self._resolve_alias(name)
 
     def _resolve_alias(self, name: str) -> str:
-        owners = {alias: owner for owner in self.names for alias in self._aliases(owner)}
+        owners = {alias: owner for owner in self.names for alias in self._aliases(owner, asked=name)}
         if name not in owners:
             raise UnknownName("destination", name, [*self.names, *owners])
         return owners[name]
 
-    def _aliases(self, name: str) -> tuple[str, ...]:
+    def _aliases(self, name: str, *, asked: str) -> tuple[str, ...]:
         try:
             return self.destination_type(name).aliases
+        except _AliasTaken as error:
+            if error.alias == asked:
+                raise
+            return ()
         except DestinationUnavailable:
             return ()
 
@@ -141,9 +147,9 @@ class Registry:
         Raises:
             DestinationUnavailable: one of them does not load or has a wrong hook.
         """
-        for entry in entry_points(group=HOOKS_GROUP):
-            if _blocked(entry.name) is None and not self._manager.has_plugin(entry.name):
-                self._register(_import(entry.name, entry), entry.name)
+        for name, entry in _by_name(entry_points(group=HOOKS_GROUP)).items():
+            if _blocked(name) is None:
+                self._register(_import(name, entry), f"{HOOKS_GROUP}.{name}")
 
     def register(self, plugin: object, name: str) -> None:
         """Add hooks that are not installed as a package, such as an application's own transforms.
@@ -172,41 +178,55 @@ class Registry:
         if reason := _blocked(name):
             raise DestinationUnavailable(f"{name}: {reason}")
         module = _import(name, entry)
+        known = self._manager.is_registered(module)
         self._register(module, name)
         try:
-            return self._checked(name, _only_class(name, module, self._manager), entry)
+            return self._checked(name, _only_class(name, module, entry), entry)
         except DestinationUnavailable:
-            self._manager.unregister(module)
+            if not known:
+                self._manager.unregister(module)
             raise
 
+    def _checked(self, name: str, cls: type[AnyDestination], entry: EntryPoint) -> type[AnyDestination]:
+        _check_api(name, cls)
+        for alias in cls.aliases:
+            self._check_alias(name, alias, entry)
+        return cls
+
     def _register(self, plugin: object, name: str) -> None:
+        # One module may stand in both groups; it is registered, and called, once.
+        if self._manager.is_registered(plugin):
+            return
+        _check_marked(plugin, name)
         try:
             self._manager.register(plugin, name=name)
             self._manager.check_pending()
         except pluggy.PluginValidationError as error:
             if self._manager.is_registered(plugin):
                 self._manager.unregister(plugin)
-            raise DestinationUnavailable(f"{name}: plugin has a wrong hook: {' '.join(str(error).split())}") from error
-
-    def _checked(self, name: str, cls: type[AnyDestination], entry: EntryPoint) -> type[AnyDestination]:
-        if cls.name != name:
-            raise DestinationUnavailable(f"{name}: entry point and Destination.name differ ({cls.name!r})")
-        _check_api(name, cls)
-        for alias in cls.aliases:
-            self._check_alias(name, alias, entry)
-        return cls
+            raise DestinationUnavailable(f"{name}: plugin has a wrong hook: {_line(error)}") from error
 
     def _check_alias(self, name: str, alias: str, entry: EntryPoint) -> None:
         for other, cls in self._loaded.items():
             if alias == other or alias in cls.aliases:
                 theirs, ours = _owner(self._entries[other])[0], _owner(entry)[0]
-                raise DestinationUnavailable(
-                    f"{name}: alias {alias!r} of {ours} is already taken by {other} of {theirs}"
+                raise _AliasTaken(
+                    alias, f"{name}: alias {alias!r} of {ours} is taken by {other} of {theirs}; block one of them"
                 )
         if alias in self._entries:
-            raise DestinationUnavailable(
-                f"{name}: alias {alias!r} of {_owner(entry)[0]} is the name of {_owner(self._entries[alias])[0]}"
-            )
+            theirs, ours = _owner(self._entries[alias])[0], _owner(entry)[0]
+            raise _AliasTaken(alias, f"{name}: alias {alias!r} of {ours} is the name of a destination of {theirs}")
+
+
+class _AliasTaken(DestinationUnavailable):
+    """Two plugins claim one alias; the message names both distributions."""
+
+    def __init__(self, alias: str, message: str) -> None:
+        super().__init__(message)
+        self.alias = alias
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DestinationUnavailable, (str(self),)
 
 
 def _by_name(entries: Iterable[EntryPoint]) -> dict[str, EntryPoint]:
@@ -216,7 +236,7 @@ def _by_name(entries: Iterable[EntryPoint]) -> dict[str, EntryPoint]:
         if entry.name in named and _owner(named[entry.name]) != _owner(entry):
             first, second = _owner(named[entry.name])[0], _owner(entry)[0]
             raise DestinationUnavailable(
-                f"{entry.name}: both {first} and {second} provide this destination; uninstall one of them"
+                f"{entry.name}: both {first} and {second} provide a plugin of this name; uninstall one of them"
             )
         named[entry.name] = entry
     return named
@@ -242,8 +262,8 @@ def _import(name: str, entry: EntryPoint) -> object:
         return entry.load()
     except ModuleNotFoundError as error:
         raise DestinationUnavailable(_install_line(name, entry, error)) from error
-    except Exception as error:
-        raise DestinationUnavailable(f"{name}: plugin {entry.value} does not load: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise DestinationUnavailable(f"{name}: plugin {entry.value} does not load: {_line(error)}") from error
 
 
 def _install_line(name: str, entry: EntryPoint, error: ModuleNotFoundError) -> str:
@@ -252,22 +272,40 @@ def _install_line(name: str, entry: EntryPoint, error: ModuleNotFoundError) -> s
     return f"{name}: module {error.name!r} is missing; pip install '{package}'"
 
 
-def _only_class(name: str, module: object, manager: pluggy.PluginManager) -> type[AnyDestination]:
+def _check_marked(plugin: object, name: str) -> None:
+    # pluggy passes over functions without its marker, so a forgotten decorator would mean a hook that never runs.
+    for attribute in dir(plugin):
+        hook = getattr(plugin, attribute, None)
+        if attribute.startswith(f"{PROJECT}_") and inspect.isroutine(hook) and not hasattr(hook, f"{PROJECT}_impl"):
+            raise DestinationUnavailable(f"{name}: plugin has a wrong hook: {attribute} lacks the @hookimpl decorator")
+
+
+def _only_class(name: str, module: object, entry: EntryPoint) -> type[AnyDestination]:
     hook = getattr(module, "ownlens_destinations", None)
     if hook is None:
         raise DestinationUnavailable(f"{name}: plugin has no ownlens_destinations hook")
     try:
-        classes: Sequence[type[AnyDestination]] = hook()
+        classes: Sequence[type[AnyDestination]] = list(hook())
     except ModuleNotFoundError as error:
-        raise DestinationUnavailable(
-            f"{name}: module {error.name!r} is missing; pip install 'ownlens[{name}]'"
-        ) from error
+        raise DestinationUnavailable(_install_line(name, entry, error)) from error
     except Exception as error:
-        raise DestinationUnavailable(f"{name}: ownlens_destinations() failed: {error}") from error
-    matching = [cls for cls in classes if getattr(cls, "name", None) == name]
-    if len(matching) != 1 or not issubclass(matching[0], Destination):
+        raise DestinationUnavailable(f"{name}: ownlens_destinations() failed: {_line(error)}") from error
+    matching = [cls for cls in classes if _is_destination(cls) and getattr(cls, "name", None) == name]
+    if len(matching) != 1:
         raise DestinationUnavailable(f"{name}: ownlens_destinations() must return one Destination named {name!r}")
+    _check_complete(name, matching[0])
     return matching[0]
+
+
+def _is_destination(value: object) -> bool:
+    return inspect.isclass(value) and issubclass(value, Destination)
+
+
+def _check_complete(name: str, cls: type[AnyDestination]) -> None:
+    declared = ("config_type", "options_type", "strategies")
+    missing = [*sorted(cls.__abstractmethods__), *(attribute for attribute in declared if not hasattr(cls, attribute))]
+    if missing:
+        raise DestinationUnavailable(f"{name}: {cls.__name__} does not define {', '.join(missing)}; report it")
 
 
 def _check_api(name: str, cls: type[AnyDestination]) -> None:
@@ -289,6 +327,10 @@ def _first_problem(error: ValidationError, model: Any) -> str:
     if problem["type"] == "extra_forbidden":
         return str(UnknownName("option", where, model.model_fields))
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _call(impl: Any, **values: Any) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BaseModel, Discriminator, Field, SecretStr, Tag, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .api import StrictModel
@@ -41,7 +41,21 @@ class FileSourceConfig(StrictModel):
     folder: str
 
 
-SourceConfig = PostgreSQLSourceConfig | FileSourceConfig
+def _kind_of_source(values: Any) -> str:
+    kind = values.get("kind", "postgresql") if isinstance(values, dict) else getattr(values, "kind", None)
+    return str(kind)
+
+
+# Told apart by `kind`, so that an error speaks of the source that was meant.
+SourceConfig = Annotated[
+    Annotated[PostgreSQLSourceConfig, Tag("postgresql")] | Annotated[FileSourceConfig, Tag("files")],
+    Discriminator(
+        _kind_of_source,
+        custom_error_type="unknown_source",
+        custom_error_message="kind must be 'postgresql' or 'files'",
+    ),
+]
+_SOURCES: dict[str, type[BaseModel]] = {"postgresql": PostgreSQLSourceConfig, "files": FileSourceConfig}
 
 
 class Profile(BaseSettings):
@@ -114,7 +128,14 @@ def _profiles(path: Path) -> dict[str, dict[str, Any]]:
 
 def _problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(step) for step in problem["loc"])
+    steps = [str(step) for step in problem["loc"]]
+    of_source = steps[0] == "source" and len(steps) > 2
+    model = _SOURCES[steps.pop(1)] if of_source else Profile
+    where = ".".join(steps)
     if problem["type"] == "extra_forbidden":
-        return str(UnknownName("setting", where.rpartition(".")[2], Profile.model_fields))
+        return str(UnknownName("setting", where, [".".join([*steps[:-1], name]) for name in _spelled(model)]))
     return f"{where}: {problem['msg']}"
+
+
+def _spelled(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]

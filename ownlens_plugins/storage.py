@@ -51,7 +51,8 @@ def read_parquet(uri: str, *, columns: Sequence[str] | None, rows_per_batch: int
 class ObjectFolder(Protocol):
     """A folder of immutable objects in which a new name can be claimed by exactly one writer."""
 
-    root: str
+    @property
+    def root(self) -> str: ...
 
     def uri(self, name: str) -> str: ...
 

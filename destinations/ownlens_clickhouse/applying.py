@@ -11,6 +11,7 @@ from ownlens_plugins.errors import CommitUnknown
 
 from . import schema, sql
 from .client import DIFFERENT_COLUMNS, has_code
+from .definition import LOAD
 from .ledger import Changes, Entry, strategy_of
 from .target import Target
 
@@ -95,6 +96,15 @@ def _overwrite(target: Target, entry: Entry, stage: str) -> None:
     faults.reach("after_commit")
     if target.uuid_of(target.table) != entry.stage:
         raise CommitUnknown(f"{target.table}: clickhouse does not show the new table yet; run the load again")
+    _dress(target)
+
+
+def _dress(target: Target) -> None:
+    # What the staged table could not have: a TTL, which could drop rows before they are counted, and hidden columns
+    # that take part in an insert.
+    flags = [column for column in target.definition.columns if column.hidden and column.name != LOAD]
+    if flags:
+        target.store.run(sql.hide_columns(target.name, flags))
     if target.definition.ttl:
         target.store.run(sql.change_ttl(target.name, target.definition.ttl))
 
@@ -134,7 +144,7 @@ def _versions(target: Target, stage: str) -> tuple[int, int, int, int]:
 
 
 def _identical(target: Target, stage: str) -> int:
-    columns = [column.name for column in target.definition.columns if column.name != "_ownlens_load"]
+    columns = [column.name for column in target.definition.columns if column.name != LOAD]
     query = sql.count_identical(target.name, target.store.name(stage), target.contract.key, columns)
     return int(target.store.rows(query)[0][0])
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, BinaryIO
 
-import chdb
 import clickhouse_connect
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
@@ -29,7 +28,6 @@ SETTINGS: dict[str, Any] = {
     "max_partitions_per_insert_block": 0,
     "allow_suspicious_low_cardinality_types": 1,
     "enable_time_time64_type": 1,
-    "insert_allow_materialized_columns": 1,
     "output_format_arrow_string_as_string": 1,
     "output_format_arrow_low_cardinality_as_dictionary": 0,
 }
@@ -126,12 +124,12 @@ class Store:
         """Return a table's quoted name with its database."""
         return f"{sql.identifier(self.database)}.{sql.identifier(table)}"
 
-    def run(self, statement: str, **values: Any) -> None:
+    def run(self, statement: str, /, **values: Any) -> None:
         """Execute a statement without a result; values are bound to `{name:Type}` places."""
         with self._pool.client() as client:
             client.command(statement, parameters=values or None)
 
-    def rows(self, query: str, **values: Any) -> Sequence[Sequence[Any]]:
+    def rows(self, query: str, /, **values: Any) -> Sequence[Sequence[Any]]:
         """Return a query's rows."""
         with self._pool.client() as client:
             return client.query(query, parameters=values or None).result_rows
@@ -154,6 +152,8 @@ class Store:
                 yield from reader
 
     def _arrow_embedded(self, query: str) -> Iterator[pa.RecordBatch]:
+        import chdb  # a large library, which loads into a server do not need
+
         # clickhouse_connect would hold the whole Arrow result in memory; the engine itself streams blocks, each a
         # complete Arrow stream.
         settings = {name: SETTINGS[name] for name in SETTINGS if name.startswith("output_format_arrow")}

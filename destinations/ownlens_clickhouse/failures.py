@@ -127,6 +127,6 @@ def _said(error: Exception, code: int) -> str:
     name = f"{names[-1] if names else 'error'}, code {code}"
     if code not in _SPEAKS_OF_NAMES:
         return name
-    message = re.sub(r"^.*?DB::Exception: ", "", " ".join(str(error).split()))
+    message = re.sub(r"^.*DB::Exception: ", "", " ".join(str(error).split()))
     message = re.sub(r"\s*\([A-Z][A-Z0-9_]+\).*$", "", message)
     return f"{name}: {message[:_LONGEST].rstrip('. ')}"

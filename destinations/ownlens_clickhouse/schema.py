@@ -126,7 +126,7 @@ def _different_storage(target: Target, found: Found) -> Iterator[str]:
     version = _spelled(target, definition.engine.partition("(")[2].rstrip(")") or None)
     # Replicated and cloud engines keep the family's name at the end and the version as the last argument.
     family, _, arguments = found.engine.partition("(")
-    if not family.endswith(engine) or engine == "MergeTree" and family.endswith(("ReplacingMergeTree",)):
+    if family.removeprefix("Replicated").removeprefix("Shared") != engine:
         yield f"has engine {family}, not {engine}"
     elif version and not arguments.rstrip(")").endswith(version):
         yield f"keeps the newest row by {arguments.rstrip(')') or 'insertion'}, not {version}"

@@ -60,15 +60,16 @@ def column(each: ColumnDefinition, *, load: int | None = None) -> str:
     """Define one column, of the target or of the table that a load is staged in."""
     text = f"{identifier(each.name)} {each.type}"
     if each.hidden:
-        text += f" MATERIALIZED {_hidden_value(each, load)}"
+        text += f" {_hidden_value(each, load)}"
     return f"{text} CODEC({each.codec})" if each.codec else text
 
 
 def _hidden_value(each: ColumnDefinition, load: int | None) -> str:
     if each.type == "UInt64":
-        return str(load or 0)
-    # Rows from before a nullable array was added are NULL in it; staged rows say which they are.
-    return "true" if load is None else "false"
+        return f"MATERIALIZED {load or 0}"
+    # Rows from before a nullable array was added are NULL in it. Staged rows say which they are, and a materialized
+    # column cannot be inserted into.
+    return "MATERIALIZED true" if load is None else "DEFAULT false"
 
 
 def _storage(table: TableDefinition, engine: str, ttl: str | None) -> str:
@@ -82,6 +83,11 @@ def _storage(table: TableDefinition, engine: str, ttl: str | None) -> str:
 def add_columns(name: str, columns: Sequence[ColumnDefinition]) -> str:
     """Add columns that the contract has gained."""
     return f"ALTER TABLE {name} " + ", ".join(f"ADD COLUMN IF NOT EXISTS {column(each)}" for each in columns)
+
+
+def hide_columns(name: str, columns: Sequence[ColumnDefinition]) -> str:
+    """Give a staged table's hidden columns the form that they have in a target."""
+    return f"ALTER TABLE {name} " + ", ".join(f"MODIFY COLUMN {column(each)}" for each in columns)
 
 
 def change_ttl(name: str, ttl: str | None) -> str:

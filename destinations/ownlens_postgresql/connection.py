@@ -40,7 +40,8 @@ class Connector:
         """
         wait = self._config.connect_timeout + GRACE_SECONDS
         link = answered_within(wait, lambda: adbc.AdbcConnection(self._shared_database()))
-        return Connection(link, self._config.statement_timeout + GRACE_SECONDS)
+        quick = max(self._config.answer_timeout, self._config.lock_timeout) + GRACE_SECONDS
+        return Connection(link, quick=quick, slow=self._config.statement_timeout + GRACE_SECONDS)
 
     def _shared_database(self) -> Any:
         with self._lock:
@@ -57,43 +58,47 @@ class Connector:
 class Connection:
     """One connection, used by one thread at a time. A call that is not answered in time makes it useless."""
 
-    def __init__(self, link: Any, patience: float) -> None:
+    def __init__(self, link: Any, *, quick: float, slow: float) -> None:
         self._link = link
-        self._patience = patience
+        self._quick = quick
+        self._slow = slow
         self._given_up = False
         self._closed = False
 
-    def run(self, statement: str, *values: Any, patience: float | None = None) -> list[Row]:
-        """Run one statement with values bound to $1, $2, ... and return its rows."""
-        return self._answer(lambda: _run(self._link, statement, values), patience)
+    def run(self, statement: str, *values: Any, slow: bool = False) -> list[Row]:
+        """Run one statement with values bound to $1, $2, ... and return its rows.
 
-    def change(self, statement: str, *values: Any) -> int:
+        `slow` statements work through a table's rows and may take as long as the server lets them.
+        """
+        return self._answer(lambda: _run(self._link, statement, values), slow)
+
+    def change(self, statement: str, *values: Any, slow: bool = False) -> int:
         """Run one statement and return the number of rows that it changed."""
-        return self._answer(lambda: _change(self._link, statement, values), None)
+        return self._answer(lambda: _change(self._link, statement, values), slow)
 
     def copy(self, table: str, schema: str | None, rows: pa.RecordBatchReader) -> int:
         """Append rows to a table (a temporary one when `schema` is None) by binary COPY; return how many were sent."""
-        return self._answer(lambda: _copy(self._link, table, schema, rows), None)
+        return self._answer(lambda: _copy(self._link, table, schema, rows), True)
 
     def stream(self, statement: str) -> Iterator[pa.RecordBatch]:
         """Run a query and yield its rows as they arrive."""
         handle = adbc.AdbcStatement(self._link)
         try:
             handle.set_sql_query(statement)
-            stream, _ = self._answer(handle.execute_query, None)
+            stream, _ = self._answer(handle.execute_query, True)
             with pa.RecordBatchReader.from_stream(stream) as reader:
-                while (batch := self._answer(lambda: next(reader, None), None)) is not None:
+                while (batch := self._answer(lambda: next(reader, None), True)) is not None:
                     yield batch
         finally:
             if not self._given_up:
                 handle.close()
 
-    def _answer(self, function: Callable[[], T], patience: float | None) -> T:
+    def _answer(self, function: Callable[[], T], slow: bool) -> T:
         if self._given_up:
             raise Unanswered("the connection was given up")
         call = Call(function)
         try:
-            value: T = call.result(self._patience if patience is None else patience)
+            value: T = call.result(self._slow if slow else self._quick)
         except Unanswered:
             self._give_up(call)
             raise

@@ -142,3 +142,8 @@ def unknown_commit(error: BaseException, context: Context) -> OwnLensError:
             f"{context.table}: postgresql at {context.place} gave no answer to COMMIT; run it again to find out"
         )
     return translate(error, context)
+
+
+def is_missing(error: BaseException) -> bool:
+    """Tell whether a driver error says that a schema or table does not exist."""
+    return isinstance(error, adbc.Error) and error.sqlstate in MISSING

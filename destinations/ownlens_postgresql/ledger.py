@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from ownlens_plugins.api import LoadPlan, LoadResult
 from ownlens_plugins.contracts import TableContract
@@ -171,7 +170,8 @@ class Ledger:
         values = ", ".join(f"s.{quote(column.name)}::text" for column in plan.contract.columns)
         connection.run(
             f"INSERT INTO {self.quarantine} (table_schema, table_name, sequence, load_id, reason, staged_row) "
-            f"SELECT $1::text, $2::text, $3::bigint, $4::text, s.{REASON}, jsonb_object(ARRAY[{names}], ARRAY[{values}]) "
+            f"SELECT $1::text, $2::text, $3::bigint, $4::text, s.{REASON}, "
+            f"jsonb_object(ARRAY[{names}], ARRAY[{values}]) "
             f"FROM {STAGE} AS s WHERE s.{REASON} IS NOT NULL AND s.{KEPT} IS NULL",
             *self._place(plan.table),
             plan.sequence,

@@ -73,10 +73,9 @@ def settings(config: PostgreSQLConfig) -> str:
         "CASE WHEN pg_catalog.version() LIKE '%linux%' "
         "THEN pg_catalog.set_config('client_connection_check_interval', '5s', true) END"
     )
-    facts = (
-        "pg_catalog.current_setting('synchronous_commit'), pg_catalog.current_setting('server_version_num')::pg_catalog.int4"
-    )
-    return f"SELECT {facts}, {', '.join(calls)}"
+    facts = ("synchronous_commit", "server_version_num")
+    read = [f"pg_catalog.current_setting({literal(name)})" for name in facts]
+    return f"SELECT {', '.join([*read, *calls])}"
 
 
 # --- tables
@@ -109,11 +108,11 @@ def add_labels(table: str, column: Column) -> str:
     return f"ALTER TABLE {table} ADD CONSTRAINT {quote(labels_constraint(column))} {_labels(column)}"
 
 
-def add_foreign_key(table: str, reference: Reference, parent: str) -> str:
-    """Return the statement for a foreign key that holds for new rows; older rows are checked when it is validated."""
+def add_foreign_key(table: str, reference: Reference, parent: str, *, validated: bool) -> str:
+    """Return the statement for a foreign key. Not validated, it holds for new rows only."""
     return (
         f"ALTER TABLE {table} ADD FOREIGN KEY ({quote(reference.column)}) "
-        f"REFERENCES {parent} ({quote(reference.parent_column)}) NOT VALID"
+        f"REFERENCES {parent} ({quote(reference.parent_column)}){'' if validated else ' NOT VALID'}"
     )
 
 
@@ -236,8 +235,9 @@ def create_doomed(table: str, contract: TableContract, children: Iterable[Foreig
     """Return the statement that lists the keys that are not staged and that no other table references."""
     free = " ".join(f"AND NOT EXISTS (SELECT FROM {child.child} AS c WHERE {_child_of_t(child)})" for child in children)
     return (
-        f"CREATE TEMP TABLE {quote(DOOMED_NAME)} ON COMMIT DROP AS SELECT {listed(contract.key, 't')} FROM {table} AS t "
-        f"WHERE NOT EXISTS (SELECT FROM {STAGE} AS s WHERE s.{REASON} IS NULL AND {_same_key(contract, 's', 't')}) {free}"
+        f"CREATE TEMP TABLE {quote(DOOMED_NAME)} ON COMMIT DROP AS "
+        f"SELECT {listed(contract.key, 't')} FROM {table} AS t WHERE NOT EXISTS "
+        f"(SELECT FROM {STAGE} AS s WHERE s.{REASON} IS NULL AND {_same_key(contract, 's', 't')}) {free}"
     )
 
 

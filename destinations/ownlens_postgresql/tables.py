@@ -12,10 +12,12 @@ from .catalog import (
     ORDINARY,
     PARTITIONED,
     ExistingTable,
+    ForeignKey,
     constraint_names,
     find_table,
     foreign_keys_from,
     schema_exists,
+    tables_named,
     unique_keys,
 )
 from .columns import enum_columns, labels_constraint, type_name
@@ -47,7 +49,7 @@ def ensure_table(
     else:
         _adapt(connection, schema, contract, existing)
     ledger.describe_table(connection, contract)
-    return not references or _add_references(connection, schema, contract)
+    return not references or _add_references(connection, schema, contract, existing)
 
 
 def _adapt(connection: Connection, schema: str, contract: TableContract, existing: ExistingTable) -> None:
@@ -64,9 +66,7 @@ def _missing(contract: TableContract, existing: ExistingTable) -> list[Column]:
     return [column for column in contract.columns if column.name not in existing.columns]
 
 
-def _problems(
-    connection: Connection, schema: str, contract: TableContract, existing: ExistingTable
-) -> Iterator[str]:
+def _problems(connection: Connection, schema: str, contract: TableContract, existing: ExistingTable) -> Iterator[str]:
     if existing.kind not in (ORDINARY, PARTITIONED):
         yield "is not a table; rename what has its name, or rename the contract's table"
         return
@@ -118,20 +118,44 @@ def _adapt_labels(
     if not found and column.name in existing.columns and contract.schema_policy == "freeze":
         return
     if not found:
-        connection.run(sql.add_labels(table, column))
+        connection.run(sql.add_labels(table, column), slow=True)
 
 
-def _add_references(connection: Connection, schema: str, contract: TableContract, existing: ExistingTable | None) -> bool:
-    parents = tables_named(connection, schema, {reference.table for reference in contract.references})
+def _add_references(
+    connection: Connection, schema: str, contract: TableContract, existing: ExistingTable | None
+) -> bool:
+    wanted = {reference.table for reference in contract.references}
+    parents = tables_named(connection, schema, wanted) if wanted else {}
     keys = foreign_keys_from(connection, existing.oid) if existing else []
     for reference in contract.references:
-        if reference.table not in parents:
-            continue
-        found = _matching(keys, reference, parents[reference.table])
-        if existing is None or (found is None and existing.kind == PARTITIONED):
-            connection.run(sql.add_foreign_key(_names(schema, contract, reference), reference))
-        elif found is None:
-            _add_unchecked(connection, schema, contract, reference)
-        elif not found.validated:
-            connection.run(sql.validate_constraint())
-    return len(parents) == len({reference.table for reference in contract.references})
+        if reference.table in parents:
+            found = [key for key in keys if _matches(key, reference, parents[reference.table])]
+            if not any(key.validated for key in found):
+                _add_reference(connection, schema, contract, reference, found, has_rows=existing is not None)
+    return len(parents) == len(wanted)
+
+
+def _matches(key: ForeignKey, reference: Reference, parent: int) -> bool:
+    return (key.columns, key.parent_columns, key.parent_oid) == (
+        (reference.column,),
+        (reference.parent_column,),
+        parent,
+    )
+
+
+def _add_reference(
+    connection: Connection,
+    schema: str,
+    contract: TableContract,
+    reference: Reference,
+    found: list[ForeignKey],
+    *,
+    has_rows: bool,
+) -> None:
+    """Add a foreign key, for new rows only while older ones lack their parents, or validate the one that is there."""
+    table, parent = sql.qualified(schema, contract.table), sql.qualified(schema, reference.table)
+    orphans = has_rows and connection.run(sql.has_orphans(table, reference, parent), slow=True)[0][0]
+    if not found:
+        connection.run(sql.add_foreign_key(table, reference, parent, validated=not orphans), slow=True)
+    elif not orphans:
+        connection.run(sql.validate_constraint(table, found[0].name), slow=True)

@@ -113,14 +113,18 @@ class Bucket:
         try:
             content: bytes = self._s3.get_object(Bucket=self.config.bucket, Key=key)["Body"].read()
         except ClientError as error:
-            return _none_if(error, _ABSENT)
+            if _is(error, _ABSENT):
+                return None
+            raise
         return content
 
     def size(self, key: str) -> int | None:
         try:
             return int(self._s3.head_object(Bucket=self.config.bucket, Key=key)["ContentLength"])
         except ClientError as error:
-            return _none_if(error, _ABSENT)
+            if _is(error, _ABSENT):
+                return None
+            raise
 
     def put(self, key: str, content: bytes) -> None:
         self._s3.put_object(Bucket=self.config.bucket, Key=key, Body=content)
@@ -130,8 +134,9 @@ class Bucket:
         try:
             self._s3.put_object(Bucket=self.config.bucket, Key=key, Body=content, IfNoneMatch="*")
         except ClientError as error:
-            _none_if(error, _TAKEN)
-            return False
+            if _is(error, _TAKEN):
+                return False
+            raise
         return True
 
     def list(self, prefix: str, *, most: int | None = None) -> Iterator[tuple[str, int]]:
@@ -155,6 +160,5 @@ class Bucket:
             return {key: size for key, size in found if size is not None}
 
 
-def _none_if(error: ClientError, codes: set[str]) -> None:
-    if str(error.response.get("Error", {}).get("Code")) not in codes:
-        raise error
+def _is(error: ClientError, codes: set[str]) -> bool:
+    return str(error.response.get("Error", {}).get("Code")) in codes

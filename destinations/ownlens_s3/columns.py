@@ -22,12 +22,13 @@ _LAKE: dict[Kind, pa.DataType] = {
 }
 TAG = "ownlens.type"
 
-_HEX = np.frombuffer(bytes(ord(digit) for byte in range(256) for digit in f"{byte:02x}"), np.uint8).reshape(256, 2)
+_HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), np.uint16)
 _NIBBLE = np.full(256, 255, np.uint8)
 for _digit in "0123456789abcdefABCDEF":
     _NIBBLE[ord(_digit)] = int(_digit, 16)
 _PLACES = np.array([place for place in range(36) if place not in {8, 13, 18, 23}])
 _DASHES = np.array([8, 13, 18, 23])
+_GROUPS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
 _NIL = "00000000-0000-0000-0000-000000000000"
 
 
@@ -44,9 +45,7 @@ def tag(kind: LogicalType) -> str:
 
 
 def lake_field(column: Column) -> pa.Field:
-    return pa.field(
-        column.name, lake_type(column.type), nullable=column.nullable, metadata={TAG: tag(column.type)}
-    )
+    return pa.field(column.name, lake_type(column.type), nullable=column.nullable, metadata={TAG: tag(column.type)})
 
 
 def lake_schema(contract: TableContract) -> pa.Schema:
@@ -120,8 +119,10 @@ def _text_of_uuid(array: pa.Array) -> pa.Array:
     if raw.null_count == count:
         return pa.nulls(count, pa.string())
     octets = np.frombuffer(raw.buffers()[1], np.uint8, count=16 * count, offset=16 * raw.offset).reshape(count, 16)
+    digits = _HEX.take(octets).view(np.uint8)
     text = np.full((count, 36), ord("-"), np.uint8)
-    text[:, _PLACES] = _HEX[octets].reshape(count, 32)
+    for dashes, (start, end) in enumerate(_GROUPS):
+        text[:, start + dashes : end + dashes] = digits[:, start:end]
     array = pa.Array.from_buffers(pa.binary(36), count, [None, pa.py_buffer(text)]).cast(pa.string())
     return pc.if_else(raw.is_valid(), array, None) if raw.null_count else array
 

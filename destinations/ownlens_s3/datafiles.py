@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,8 +22,8 @@ from .folder import TableFolder
 from .paths import Layout
 from .stats import delta_statistics
 
-# Rows wait in memory until this many bytes are there, so that partitions get few and large row groups. At most two
-# budgets are held at once: one that fills and one that is being encoded.
+# Rows wait in memory until this many bytes are there, so that partitions get few and large row groups. As many more
+# may be on their way through the encoders.
 BUFFER_BYTES = 48 * 1024 * 1024
 # A backfill over years touches more days than a process may open files.
 MAX_OPEN_FILES = 96
@@ -113,35 +115,49 @@ class FileKind:
 
 @dataclass
 class _OpenFile:
-    """One file that rows of one partition go into."""
+    """One file that rows of one partition go into. Its steps run one after the other, on any thread."""
 
     path: str
     partition: str | None
     folder: TableFolder
     kind: FileKind
     pending: list[pa.RecordBatch] = field(default_factory=list)
+    pending_bytes: int = 0
     rows: int = 0
+    last: Future[Any] | None = None
     _sink: pa.NativeFile | None = None
     _encoder: _Encoder | None = None
 
-    def take(self) -> pa.Table:
-        rows, self.pending = pa.Table.from_batches(self.pending), []
+    def add(self, rows: pa.RecordBatch) -> None:
+        self.pending.append(rows)
+        self.pending_bytes += rows.nbytes
+
+    def take(self) -> pa.Table | None:
+        rows = pa.Table.from_batches(self.pending) if self.pending else None
+        self.pending, self.pending_bytes = [], 0
         return rows
 
-    def write(self, rows: pa.Table) -> None:
+    def write(self, rows: pa.Table | None, before: Future[Any] | None) -> None:
+        """Encode rows as one row group, after the step before has ended."""
+        if before is not None:
+            before.result()
+        if rows is None:
+            return
         if self._encoder is None:
             self._sink = self.folder.open_output(self.path)
             self._encoder = self.kind.encoder(self._sink)
         self._encoder.write(rows)
         self.rows += rows.num_rows
 
-    def finish(self) -> DataFile:
-        """Write the rows that wait, and close the file."""
-        if self.pending:
-            self.write(self.take())
-        assert self._sink is not None and self._encoder is not None
+    def finish(self, rows: pa.Table | None, before: Future[Any] | None) -> DataFile:
+        """Write the last rows, close the file and make it durable."""
+        self.write(rows, before)
+        assert self._sink is not None
+        assert self._encoder is not None
         stats = self._encoder.close()
-        return DataFile(self.path, self.rows, self._close(self._sink), self.partition, stats)
+        size = self._close(self._sink)
+        self.folder.sync([self.path])
+        return DataFile(self.path, self.rows, size, self.partition, stats)
 
     def _close(self, sink: pa.NativeFile) -> int:
         if sink.closed:  # by the compressed stream on top of it
@@ -158,7 +174,7 @@ class _OpenFile:
 class PartitionedFiles:
     """Writes batches of one part into files, one or a few per partition. Not safe for several threads.
 
-    `name` makes the path of the n-th file of a partition; rows arrive in lake types with their partition numbers.
+    `name` makes the path of the n-th file; rows arrive in the files' schema with their partition numbers.
     """
 
     def __init__(
@@ -167,25 +183,28 @@ class PartitionedFiles:
         self._folder, self._kind, self._layout, self._name = folder, kind, layout, name
         self._open: dict[int, _OpenFile] = {}
         self._done: list[Future[DataFile]] = []
-        self._running: list[Future[Any]] = []
+        self._running: deque[tuple[Future[Any], int]] = deque()
         self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="lake")
-        self._pending_bytes = 0
 
     def add(self, batch: pa.RecordBatch, numbers: np.ndarray | None) -> None:
-        """Take rows of the files' schema, with the partition number of each row if the table is partitioned."""
+        """Take rows, with the partition number of each row if the table is partitioned."""
+        touched = set()
         for number, rows in _split(batch, numbers):
-            self._file(number).pending.append(rows)
-        self._pending_bytes += batch.nbytes
-        if self._pending_bytes >= BUFFER_BYTES:
-            self._flush()
+            self._file(number).add(rows)
+            touched.add(number)
+        if len(self._open) > MAX_OPEN_FILES:
+            self._finish_all()
+        elif sum(file.pending_bytes for file in self._open.values()) >= BUFFER_BYTES:
+            self._write_those(self._open.keys())
+        else:
+            # Rows mostly come in order of time: a partition that this batch did not touch is probably complete.
+            self._write_those(self._open.keys() - touched)
 
     def finish(self) -> list[DataFile]:
         """Encode what is left and return all files, closed and durable."""
-        self._settle()
-        self._close_all()
+        self._finish_all()
         files = [future.result() for future in self._done]
         self._pool.shutdown()
-        self._folder.sync(file.path for file in files)
         return files
 
     def drop(self) -> None:
@@ -201,25 +220,25 @@ class PartitionedFiles:
             self._open[number] = _OpenFile(path, partition, self._folder, self._kind)
         return self._open[number]
 
-    def _flush(self) -> None:
-        self._settle()
-        self._pending_bytes = 0
-        if len(self._open) > MAX_OPEN_FILES:
-            self._close_all()
-            return
-        waiting = [file for file in self._open.values() if file.pending]
-        self._running = [self._pool.submit(file.write, file.take()) for file in waiting]
+    def _write_those(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            file = self._open[number]
+            if file.pending:
+                self._submit(file, file.write)
 
-    def _settle(self) -> None:
-        running, self._running = self._running, []
-        for future in running:
-            future.result()
-
-    def _close_all(self) -> None:
-        closing = [self._pool.submit(file.finish) for file in self._open.values()]
-        self._done += closing
-        self._running = [*closing]
+    def _finish_all(self) -> None:
+        for file in self._open.values():
+            self._submit(file, file.finish)
+            assert file.last is not None
+            self._done.append(file.last)
         self._open = {}
+
+    def _submit(self, file: _OpenFile, step: Callable[[pa.Table | None, Future[Any] | None], Any]) -> None:
+        size = file.pending_bytes
+        while self._running and sum(held for _, held in self._running) + size > BUFFER_BYTES:
+            self._running.popleft()[0].result()
+        file.last = self._pool.submit(step, file.take(), file.last)
+        self._running.append((file.last, size))
 
 
 def _split(batch: pa.RecordBatch, numbers: np.ndarray | None) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -232,5 +251,5 @@ def _split(batch: pa.RecordBatch, numbers: np.ndarray | None) -> Iterator[tuple[
         order = np.argsort(numbers, kind="stable")
         batch, numbers = batch.take(pa.array(order)), numbers[order]
     edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         yield int(numbers[start]), batch.slice(start, end - start)

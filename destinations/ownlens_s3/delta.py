@@ -32,8 +32,19 @@ from .columns import TAG, from_lake, lake_field, lake_schema, to_lake
 from .config import S3Options
 from .datafiles import DataFile
 from .evolution import HeldColumn, missing_columns, require_distinct_names
-from .folder import TableFolder
-from .ledger import LedgerEntry, as_document, from_document, overtaken, read_entry, set_changed, with_counts, write_entry
+from .folder import LocalFolder, TableFolder
+from .ledger import (
+    Attempt,
+    LedgerEntry,
+    as_document,
+    from_document,
+    overtaken,
+    read_entry,
+    set_changed,
+    sweep,
+    with_counts,
+    write_entry,
+)
 from .merging import is_newer, quoted, same_row
 from .paths import Layout, layout_of
 
@@ -182,6 +193,15 @@ class DeltaLake:
                 return entry
         return None
 
+    def is_blank(self) -> bool:
+        """Tell whether the table was created and never got a file."""
+        table = self.open()
+        return table is None or not self.referenced(table)
+
+    def clear_attempts(self, table: DeltaTable) -> list[Attempt]:
+        """Clear what finished attempts left; return the attempts that may still be alive."""
+        return sweep(self.folder, lambda number: self.is_done(table, number), lambda: self.referenced(table))
+
     def is_empty(self, table: DeltaTable) -> bool:
         return not table.file_uris()
 
@@ -230,9 +250,7 @@ class DeltaLake:
         document = {name: value for name, value in as_document(entry).items() if name != "columns"}
         return CommitProperties(app_transactions=marks, custom_metadata={"ownlens": document})
 
-    def merge(
-        self, table: DeltaTable, plan: LoadPlan, partitions: Sequence[str], entry: LedgerEntry
-    ) -> LedgerEntry:
+    def merge(self, table: DeltaTable, plan: LoadPlan, partitions: Sequence[str], entry: LedgerEntry) -> LedgerEntry:
         """Insert new keys and update older rows. Rows that are equal in everything are left alone."""
         metrics = (
             table.merge(
@@ -274,16 +292,15 @@ class DeltaLake:
         for batch in stream:
             yield from_lake(self.contract, batch)
 
-    def settle(self, table: DeltaTable) -> DeltaTable:
-        """After a commit through `table`: make the log durable, and write a checkpoint when one is due."""
-        before = table.version()
-        table.update_incremental()
-        versions = range(before + 1, table.version() + 1)
-        self.folder.sync(f"{LOG}/{version:020d}.json" for version in versions)
-        return table
+    def make_durable(self, table: DeltaTable, before: int) -> None:
+        """Let the commits after version `before` survive a power failure, which delta-rs leaves to the system."""
+        if isinstance(self.folder, LocalFolder):
+            table.update_incremental()
+            self.folder.sync(f"{LOG}/{version:020d}.json" for version in range(before + 1, table.version() + 1))
 
-    def checkpoint(self, table: DeltaTable, since: int) -> None:
-        if any(version % CHECKPOINT_EVERY == 0 for version in range(since + 1, table.version() + 1)):
+    def checkpoint(self, table: DeltaTable) -> None:
+        """Write a checkpoint and drop expired log files every hundred versions."""
+        if table.version() % CHECKPOINT_EVERY == 0:
             table.create_checkpoint()
             table.cleanup_metadata()
 

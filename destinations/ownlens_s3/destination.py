@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from ownlens_plugins.api import Destination, LoadPlan, LoadResult, new_attempt
 from ownlens_plugins.contracts import Strategy, TableContract
-from ownlens_plugins.errors import Rejected
 from ownlens_plugins.faults import reach
 
 from .bucket import Bucket
@@ -20,6 +19,7 @@ from .delta import DeltaLake
 from .failures import explained
 from .files import FileTable, require_overwrite
 from .folder import TableFolder, table_folder
+from .formats import replaced_table
 from .ledger import announce
 from .paths import layout_of
 from .session import DeltaSession, FileSession, LakeSession
@@ -55,20 +55,27 @@ class S3Destination(Destination[S3Config, S3Options]):
 
     def _open_delta(self, plan: LoadPlan, options: S3Options) -> DeltaSession:
         lake, other = self._delta(plan.contract, options), self._file_table(plan.contract, options)
-        replaces = settle_format(plan, lake, other)
+        replaced = replaced_table(plan, lake, other)
         table = lake.prepare()
-        merges = plan.strategy is Strategy.UPSERT and not lake.is_empty(table)
-        marker = announce(lake.folder, plan.sequence, new_attempt())
-        session = DeltaSession(self.config, plan, lake, marker, merges=merges)
-        return _ready(session, other if replaces else None)
+        crashed = bool(lake.clear_attempts(table))
+        return DeltaSession(
+            self.config,
+            plan,
+            lake,
+            announce(lake.folder, plan.sequence, new_attempt()),
+            merges=plan.strategy is Strategy.UPSERT and not lake.is_empty(table),
+            others=crashed,
+            replaced=replaced,
+        )
 
     def _open_files(self, plan: LoadPlan, options: S3Options) -> FileSession:
         require_overwrite(plan, options)
         table, other = self._file_table(plan.contract, options), self._delta(plan.contract, options)
-        replaces = settle_format(plan, table, other)
+        replaced = replaced_table(plan, table, other)
         table.prepare()
+        crashed = bool(table.clear_attempts())
         marker = announce(table.folder, plan.sequence, new_attempt())
-        return _ready(FileSession(self.config, plan, table, marker), other if replaces else None)
+        return FileSession(self.config, plan, table, marker, others=crashed, replaced=replaced)
 
     def read(self, plan: LoadPlan) -> pa.RecordBatchReader:
         with explained(plan.table, "read the table"):
@@ -102,9 +109,6 @@ class S3Destination(Destination[S3Config, S3Options]):
 
     def _file_table(self, contract: TableContract, options: S3Options) -> FileTable:
         return FileTable(self.folder(contract), contract, options)
-
-
-def _ready[SessionT: LakeSession](session: SessionT, replaced: DeltaLake | FileTable | None) -> SessionT: ...
 
 
 def _try_writing(root: Path) -> None:

@@ -108,4 +108,3 @@ def _kind(text: str) -> str:
     if _has(text, ("timed out", "timeout")):
         return "time-out"
     return "no connection" if _has(text, ("connect", "network", "sending")) else "input/output error"
-

@@ -26,7 +26,7 @@ from .config import S3Options
 from .datafiles import DataFile, data_file
 from .evolution import HeldColumn, held, missing_columns
 from .folder import TableFolder
-from .ledger import LedgerEntry, as_document, from_document, overtaken, read_entry, set_changed
+from .ledger import Attempt, LedgerEntry, as_document, from_document, overtaken, read_entry, set_changed, sweep
 from .paths import PRIVATE, layout_of
 
 MANIFESTS = f"{PRIVATE}/manifests"
@@ -158,6 +158,11 @@ class FileTable:
             if sequence < current.sequence and (old := self.manifest(sequence)):
                 self.folder.delete([file.path for file in old.files if file.path not in kept])
                 self.folder.delete([_name(sequence)])
+
+    def clear_attempts(self) -> list[Attempt]:
+        """Clear what finished attempts left; return the attempts that may still be alive."""
+        position = self.position() or 0
+        return sweep(self.folder, lambda number: number <= position, self.referenced)
 
     def referenced(self) -> set[str]:
         current = self.current()

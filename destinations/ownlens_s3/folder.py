@@ -158,7 +158,7 @@ class LocalFolder:
         for _ in range(8):  # another attempt's clearing may remove the folder while it is still empty
             path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
-                return pafs.LocalFileSystem().open_output_stream(str(path))
+                return pafs.LocalFileSystem().open_output_stream(str(path), compression=None)
         raise FileNotFoundError(str(path))
 
     def open_input(self, name: str) -> pa.NativeFile:
@@ -223,7 +223,9 @@ class BucketFolder:
         """Do nothing: an object store answers a put when the object is durable."""
 
     def open_output(self, name: str) -> pa.NativeFile:
-        return arrow_filesystem(self.config).open_output_stream(f"{self.config.bucket}/{self._key(name)}")
+        return arrow_filesystem(self.config).open_output_stream(
+            f"{self.config.bucket}/{self._key(name)}", compression=None
+        )
 
     def open_input(self, name: str) -> pa.NativeFile:
         return arrow_filesystem(self.config).open_input_file(f"{self.config.bucket}/{self._key(name)}")

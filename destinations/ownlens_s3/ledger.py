@@ -152,21 +152,21 @@ def attempts(folder: TableFolder) -> list[Attempt]:
     return found
 
 
-def sweep(folder: TableFolder, is_done: Callable[[int], bool], kept: Callable[[], Collection[str]]) -> int:
-    """Delete the files of finished and dead attempts that no reader can need; return how many.
+def sweep(folder: TableFolder, is_done: Callable[[int], bool], kept: Callable[[], Collection[str]]) -> list[Attempt]:
+    """Delete the files of finished and dead attempts that no reader can need; return the attempts that remain.
 
     An attempt is finished once its load is committed, whoever committed it: it can never commit any more. Attempts of
     loads that are still open may be alive and stay. `kept` names the files that the table refers to; it is only asked
-    for, and the folder only listed, when there is a marker of such an attempt.
+    for, and the folder only listed, when there is a marker of a finished attempt.
     """
     horizon = datetime.now(UTC) - DEAD_AFTER
-    over = [mark for mark in attempts(folder) if is_done(mark.sequence) or mark.started < horizon]
-    if not over:
-        return 0
-    gone = _files_of(folder, {(mark.sequence, mark.attempt) for mark in over}) - set(kept())
-    folder.delete(sorted(gone))
-    folder.delete([mark.name for mark in over])
-    return len(gone)
+    marks = attempts(folder)
+    over = [mark for mark in marks if is_done(mark.sequence) or mark.started < horizon]
+    if over:
+        gone = _files_of(folder, {(mark.sequence, mark.attempt) for mark in over}) - set(kept())
+        folder.delete(sorted(gone))
+        folder.delete([mark.name for mark in over])
+    return [mark for mark in marks if mark not in over]
 
 
 def discard(folder: TableFolder, marker: Attempt) -> None:

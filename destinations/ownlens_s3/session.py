@@ -7,7 +7,6 @@ import random
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from deltalake import DeltaTable
@@ -24,7 +23,8 @@ from .delta import DeltaLake
 from .failures import explain
 from .files import FileTable
 from .folder import TableFolder
-from .ledger import Attempt, LedgerEntry, discard, new_entry, overtaken, sweep, write_entry
+from .formats import AnyTable
+from .ledger import Attempt, LedgerEntry, discard, new_entry, overtaken, write_entry
 from .writer import FileWriter, MergeWriter
 
 logger = logging.getLogger("ownlens.s3")
@@ -34,20 +34,34 @@ _LONGEST_PAUSE = 0.5
 
 
 class LakeSession(LoadSession):
-    """What both kinds of table share: the writer, the receipts' files, and clearing up."""
+    """What both kinds of table share: the writer, the receipts' files, and clearing up.
 
-    def __init__(self, config: S3Config, plan: LoadPlan, folder: TableFolder, marker: Attempt) -> None:
+    `others` says that attempts of other processes were seen, dead or alive; `replaced` is this table in another
+    format, removed once the load is visible.
+    """
+
+    def __init__(
+        self,
+        config: S3Config,
+        plan: LoadPlan,
+        folder: TableFolder,
+        marker: Attempt,
+        *,
+        others: bool,
+        replaced: AnyTable | None,
+    ) -> None:
         self.plan = plan
         self.folder = folder
         self.marker = marker
-        self._writer: PartWriter = FileWriter(config, plan, marker.attempt)
+        self._others = others
+        self._replaced = replaced
+        self._files_writer = FileWriter(config, plan, marker.attempt)
         self._sent = False
-        # Removes the table in another format that this load replaces; called once the load is visible.
-        self.after_commit: Callable[[], None] | None = None
+        self._used: set[str] | None = None
 
     @property
     def writer(self) -> PartWriter:
-        return self._writer
+        return self._files_writer
 
     @abstractmethod
     def _commit(self, receipts: Sequence[Receipt]) -> LedgerEntry | LoadResult:
@@ -58,8 +72,12 @@ class LakeSession(LoadSession):
         """Ask the store whether the load is visible."""
 
     @abstractmethod
-    def _clear(self) -> None:
-        """Delete what no reader needs any more."""
+    def _clear_table(self) -> None:
+        """Delete what the commit replaced, and what finished attempts of others left."""
+
+    @abstractmethod
+    def _referenced(self) -> set[str]:
+        """Return the paths of the files that the table refers to."""
 
     def commit(self, receipts: Sequence[Receipt]) -> LoadResult:
         """Commit, then write the ledger entry and clear up; neither of the last two can undo the load."""
@@ -70,7 +88,7 @@ class LakeSession(LoadSession):
             entry = done
             self._tolerate("write the ledger entry", lambda: self._record(entry))
             done = entry.result
-        self._tolerate("clear replaced files", self._clear_all)
+        self._tolerate("clear what is left over", lambda: self._clear(receipts))
         return done
 
     def _judged(self, receipts: Sequence[Receipt]) -> LedgerEntry | LoadResult:
@@ -88,23 +106,31 @@ class LakeSession(LoadSession):
         meaning = explain(error, self.plan.table, "commit the load")
         try:
             done = self._look()
+        except OwnLensError:
+            raise
         except Exception as second:
-            raise CommitUnknown(f"{self.plan.table}: s3 does not say whether the load landed") from second
+            raise CommitUnknown(f"{self.plan.table}: s3 does not say whether the load landed; run it again") from second
         if done is not None:
             return done
         if isinstance(meaning, Rejected):
             raise meaning from error
-        raise CommitUnknown(f"{self.plan.table}: s3 gave no answer to the commit") from error
+        raise CommitUnknown(f"{self.plan.table}: s3 gave no answer to the commit; run it again") from error
 
     def _record(self, entry: LedgerEntry) -> None:
         reach("before_ledger")
         write_entry(self.folder, entry)
 
-    def _clear_all(self) -> None:
+    def _clear(self, receipts: Sequence[Receipt]) -> None:
         reach("cleanup")
-        if self.after_commit is not None:
-            self.after_commit()
-        self._clear()
+        if self._replaced is not None:
+            self._replaced.remove()
+        written = self._files_writer.written
+        if _paths(receipts) <= written:  # all files of this attempt are known: no need to list the folder
+            unused = written - (self._referenced() if self._used is None else self._used) if written else set()
+            self.folder.delete([*sorted(unused), self.marker.name])
+        else:
+            self._others = True
+        self._clear_table()
 
     def _tolerate(self, doing: str, step: Callable[[], None]) -> None:
         try:
@@ -135,13 +161,23 @@ class DeltaSession(LakeSession):
     """Commits through the very snapshot in which the load was found missing, so that a rival commit conflicts."""
 
     def __init__(
-        self, config: S3Config, plan: LoadPlan, lake: DeltaLake, marker: Attempt, *, merges: bool
+        self,
+        config: S3Config,
+        plan: LoadPlan,
+        lake: DeltaLake,
+        marker: Attempt,
+        *,
+        merges: bool,
+        others: bool,
+        replaced: AnyTable | None,
     ) -> None:
-        super().__init__(config, plan, lake.folder, marker)
+        super().__init__(config, plan, lake.folder, marker, others=others, replaced=replaced)
         self._lake = lake
         self._merges = merges
-        if merges:
-            self._writer = MergeWriter(plan)
+
+    @property
+    def writer(self) -> PartWriter:
+        return MergeWriter(self.plan) if self._merges else super().writer
 
     def _commit(self, receipts: Sequence[Receipt]) -> LedgerEntry | LoadResult:
         for turn in range(_TURNS):
@@ -161,19 +197,26 @@ class DeltaSession(LakeSession):
         before = table.version()
         if self.plan.strategy is Strategy.OVERWRITE:
             entry = self._lake.overwrite(table, self.plan, files, entry)
+            self._used = {file.path for file in files}
         elif self._merges or (self.plan.strategy is Strategy.UPSERT and not self._lake.is_empty(table)):
             entry = self._lake.merge(table, self.plan, _partitions(receipts), entry)
         else:
             entry = self._lake.append(table, self.plan, files, entry)
-        self._tolerate("write a checkpoint", lambda: self._lake.checkpoint(self._lake.settle(table), before))
+            self._used = {file.path for file in files}
+        self._lake.make_durable(table, before)
         return entry
 
     def _look(self) -> LoadResult | None:
         return self._lake.recorded(self._table(), self.plan)
 
-    def _clear(self) -> None:
+    def _clear_table(self) -> None:
         table = self._table()
-        sweep(self.folder, lambda number: self._lake.is_done(table, number), lambda: self._lake.referenced(table))
+        self._lake.checkpoint(table)
+        if self._others:
+            self._lake.clear_attempts(table)
+
+    def _referenced(self) -> set[str]:
+        return self._lake.referenced(self._table())
 
     def _table(self) -> DeltaTable:
         table = self._lake.open()
@@ -182,16 +225,30 @@ class DeltaSession(LakeSession):
         return table
 
 
+def _paths(receipts: Sequence[Receipt]) -> set[str]:
+    return {file["path"] for receipt in receipts for file in receipt.payload.get("files", ())}
+
+
 def _partitions(receipts: Sequence[Receipt]) -> list[str]:
     listed = {value for receipt in receipts for value in receipt.payload.get("partitions", ())}
-    return sorted(listed | {file["partition"] for receipt in receipts for file in receipt.payload.get("files", ())})
+    written = {file["partition"] for receipt in receipts for file in receipt.payload.get("files", ())}
+    return sorted(value for value in listed | written if value is not None)
 
 
 class FileSession(LakeSession):
     """Commits by creating the load's manifest."""
 
-    def __init__(self, config: S3Config, plan: LoadPlan, table: FileTable, marker: Attempt) -> None:
-        super().__init__(config, plan, table.folder, marker)
+    def __init__(
+        self,
+        config: S3Config,
+        plan: LoadPlan,
+        table: FileTable,
+        marker: Attempt,
+        *,
+        others: bool,
+        replaced: AnyTable | None,
+    ) -> None:
+        super().__init__(config, plan, table.folder, marker, others=others, replaced=replaced)
         self._table = table
 
     def _commit(self, receipts: Sequence[Receipt]) -> LedgerEntry | LoadResult:
@@ -204,7 +261,10 @@ class FileSession(LakeSession):
             return self._whoever_did(entry)
         # A newer load may have published in the meantime: then this one is below it and was never visible.
         position = self._table.position()
-        return entry if position is None or position <= self.plan.sequence else overtaken(self.plan)
+        if position is not None and position > self.plan.sequence:
+            return overtaken(self.plan)
+        self._used = {file.path for file in files}
+        return entry
 
     def _whoever_did(self, entry: LedgerEntry) -> LedgerEntry | LoadResult:
         there = self._table.manifest(self.plan.sequence)
@@ -216,13 +276,10 @@ class FileSession(LakeSession):
     def _look(self) -> LoadResult | None:
         return self._table.recorded(self.plan)
 
-    def _clear(self) -> None:
+    def _clear_table(self) -> None:
         self._table.clear_replaced()
-        position = self._table.position() or 0
-        sweep(self.folder, lambda number: number <= position, self._table.referenced)
+        if self._others:
+            self._table.clear_attempts()
 
-
-def clear_leftovers(session: LakeSession) -> None:
-    """Clear what crashed attempts left, as far as that is certain, before new files are written."""
-    with suppress(OwnLensError):
-        session._clear()
+    def _referenced(self) -> set[str]:
+        return self._table.referenced()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -34,11 +34,19 @@ def file_kind(contract: TableContract, options: S3Options) -> FileKind:
 
 @dataclass(frozen=True)
 class FileWriter:
-    """Writes parts as data files. Every call makes new names, so a part written twice is two sets of files."""
+    """Writes parts as data files. Every call makes new names, so a part written twice is two sets of files.
+
+    `written` collects the paths that this very object wrote. A copy on another worker starts its own, so receipts
+    that name other paths tell the session that it does not know all files of its attempt.
+    """
 
     config: S3Config
     plan: LoadPlan
     attempt: str
+    written: set[str] = field(default_factory=set, compare=False)
+
+    def __reduce__(self) -> tuple[type[FileWriter], tuple[S3Config, LoadPlan, str]]:
+        return FileWriter, (self.config, self.plan, self.attempt)
 
     def write(self, part: StagedPart) -> Receipt:
         """Write one part and return its files in the receipt."""
@@ -50,7 +58,7 @@ class FileWriter:
     def _write(self, part: StagedPart) -> Receipt:
         contract, options = self.plan.contract, lake_options(self.plan)
         layout, kind = layout_of(contract, options), file_kind(contract, options)
-        namer = _Namer(self.plan, self.attempt, part.part_id, kind.suffix, layout)
+        namer = _Namer(self.plan, self.attempt, part.part_id, kind.suffix, layout, self.written)
         files = PartitionedFiles(table_folder(self.config, contract.path), kind, layout, namer.path)
         rows = 0
         try:
@@ -110,9 +118,12 @@ class _Namer:
     part_id: str
     suffix: str
     layout: Layout | None
+    given: set[str]
 
     def path(self, partition: str | None, index: int) -> str:
         part = re.sub(r"[^A-Za-z0-9]", "", self.part_id)[:32]  # paths in a Delta log are escaped; these need none
         detail = f"{part}-{secrets.token_hex(4)}-{index:04d}"
         name = data_file_name(self.plan.sequence, self.attempt, detail, self.suffix)
-        return name if self.layout is None or partition is None else f"{self.layout.folder(partition)}/{name}"
+        path = name if self.layout is None or partition is None else f"{self.layout.folder(partition)}/{name}"
+        self.given.add(path)
+        return path

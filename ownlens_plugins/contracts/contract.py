@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from .columns import Column, Kind, parse_type
 from .presets import PRESETS, Extraction, Preset
@@ -105,6 +105,11 @@ class TableContract:
         return sorted({*PRESETS[self.preset].destinations, *self.destinations})
 
 
+def _parsable(text: str) -> str:
+    parse_type(text)
+    return text
+
+
 class ContractDocument(BaseModel):
     """What a person writes in `table_configs/<domain>/<table>.yaml`."""
 
@@ -122,7 +127,9 @@ class ContractDocument(BaseModel):
         default=None, description="Rows that one staged set holds; the preset decides when absent."
     )
     path: str = Field(description="Folder below the lake's root.")
-    columns: dict[str, str] = Field(min_length=1, description="Logical type of each column; a trailing ? is nullable.")
+    columns: dict[str, Annotated[str, AfterValidator(_parsable)]] = Field(
+        min_length=1, description="Logical type of each column; a trailing ? is nullable."
+    )
     references: dict[str, str] = Field(default_factory=dict, description="Foreign keys: column to table.column.")
     checks: list[dict[str, dict[str, Any]]] = Field(
         default_factory=list, description="Great Expectations to hold, by snake_case name."
@@ -132,16 +139,6 @@ class ContractDocument(BaseModel):
     )
     on_bad_value: OnBadValue = Field(default="quarantine", description="What to do with a row no store could hold.")
     schema_policy: SchemaPolicy = Field(default="evolve", description="Whether new nullable columns are added.")
-
-    @field_validator("columns")
-    @classmethod
-    def _types_parse(cls, columns: dict[str, str]) -> dict[str, str]:
-        for name, text in columns.items():
-            try:
-                parse_type(text)
-            except ValueError as error:
-                raise ValueError(f"column {name!r}: {error}") from None
-        return columns
 
     def resolve(self) -> TableContract:
         """Fill in the preset's defaults."""
@@ -200,4 +197,5 @@ KEY_KINDS = frozenset(
     }
 )
 PARTITION_KINDS = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
+CURSOR_KINDS = PARTITION_KINDS
 VERSION_KINDS = PARTITION_KINDS | {Kind.INT16, Kind.INT32, Kind.INT64}

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ..errors import ContractInvalid, Problem
 from .contract import ContractDocument, TableContract
-from .rules import broken_references, broken_rules
+from .rules import broken_references, broken_rules, shared_paths
 
 Place = tuple[str | int, ...]
 
@@ -25,6 +25,12 @@ _ACCIDENT = re.compile(
     r"(?i:yes|no|on|off|y|n|true|false|null)|[-+]?0[0-9_]+|[-+]?[0-9]+(:[0-9]+)+|[0-9]{4}-[0-9]{2}-[0-9]{2}.*"
 )
 MAX_BYTES = 256 * 1024
+SUFFIXES = (".yaml", ".yml")
+_FORBIDDEN = {
+    yaml.AnchorToken: "anchors are not allowed in a contract; write the value out",
+    yaml.AliasToken: "aliases are not allowed in a contract; write the value out",
+    yaml.TagToken: "tags are not allowed in a contract; quote text, and leave numbers plain",
+}
 
 
 @dataclass
@@ -55,7 +61,7 @@ def read_contracts(folder: Path | str) -> dict[str, TableContract]:
         ContractInvalid: anything is wrong in any file; it carries all problems, with file and line.
     """
     root = Path(folder)
-    files = sorted(root.glob("*/*.yaml"))
+    files = sorted(file for file in root.rglob("*") if file.suffix in SUFFIXES and not file.name.startswith("."))
     if not files:
         raise ContractInvalid([Problem(str(root), None, "no contracts found; expected <domain>/<table>.yaml files")])
     documents = [_read(file, root) for file in files]
@@ -95,22 +101,28 @@ def contract_from(values: Mapping[str, Any], *, name: str = "<contract>") -> Tab
 
 def _read(file: Path, root: Path) -> tuple[TableContract | None, _Document]:
     document = _parse(file, root)
-    if document.problems:
+    if document.values is None:
         return None, document
-    contract = _validated(document)
-    if contract is not None:
-        _check_folder(contract, file, document)
-    return contract, document
+    _check_folder(file, root, document)
+    return _validated(document), document
 
 
-def _check_folder(contract: TableContract, file: Path, document: _Document) -> None:
-    if contract.table != file.stem:
-        document.report(("table",), f"table {contract.table!r} must lie in a file named {contract.table}.yaml")
-    if contract.domain != file.parent.name:
-        document.report(("domain",), f"domain {contract.domain!r} must lie in a folder named {contract.domain}/")
+def _check_folder(file: Path, root: Path, document: _Document) -> None:
+    if file.suffix != ".yaml" or len(file.relative_to(root).parts) != 2:
+        document.report((), "a contract must lie in <domain>/<table>.yaml, or it is not read; move this file")
+        return
+    values = document.values if isinstance(document.values, dict) else {}
+    table, domain = values.get("table", file.stem), values.get("domain", file.parent.name)
+    if table != file.stem:
+        document.report(("table",), f"table {table!r} must lie in a file named {table}.yaml")
+    if domain != file.parent.name:
+        document.report(("domain",), f"domain {domain!r} must lie in a folder named {domain}/")
 
 
 def _validated(document: _Document) -> TableContract | None:
+    if not isinstance(document.values, dict):
+        document.report((), "a contract must be a mapping that starts with table:")
+        return None
     try:
         contract = ContractDocument.model_validate(document.values).resolve()
     except ValidationError as error:
@@ -150,10 +162,10 @@ def _report_broken_references(
     documents: list[tuple[TableContract | None, _Document]],
     contracts: Mapping[str, tuple[TableContract, _Document]],
 ) -> None:
-    # A file that does not parse would make every reference to it look broken as well.
-    if any(contract is None for contract, _ in documents):
-        return
-    for table, (place, message) in broken_references({name: pair[0] for name, pair in contracts.items()}):
+    # A file that cannot be read would make every reference to its table look broken as well.
+    unread = {Path(document.file).stem for contract, document in documents if contract is None}
+    read = {name: contract for name, (contract, _) in contracts.items()}
+    for table, (place, message) in (*broken_references(read, unread=unread), *shared_paths(read)):
         contracts[table][1].report(place, message)
 
 
@@ -163,12 +175,20 @@ def _parse(file: Path, root: Path) -> _Document:
         document.report((), f"file is larger than {MAX_BYTES} bytes")
         return document
     try:
-        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        text = file.read_text(encoding="utf-8")
+        document.values = _value(yaml.compose(text, Loader=yaml.SafeLoader), (), document, {})
+        _refuse_tokens(text, document)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         document.problems.append(Problem(document.file, _error_line(error), f"not valid YAML: {_reason(error)}"))
-        return document
-    document.values = _value(node, (), document, set())
+    except RecursionError:
+        document.report((), "is nested too deeply")
     return document
+
+
+def _refuse_tokens(text: str, document: _Document) -> None:
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        if message := _FORBIDDEN.get(type(token)):
+            document.problems.append(Problem(document.file, token.start_mark.line + 1, message))
 
 
 def _error_line(error: Exception) -> int | None:
@@ -180,15 +200,19 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "problem", None) or error).splitlines()[0]
 
 
-def _value(node: yaml.Node | None, place: Place, document: _Document, seen: set[int]) -> Any:
+def _value(node: yaml.Node | None, place: Place, document: _Document, seen: dict[int, Any]) -> Any:
     if node is None:
         document.report(place, "file is empty")
         return None
     document.lines.setdefault(place, node.start_mark.line + 1)
-    if id(node) in seen:
-        document.report(place, "anchors and aliases are not allowed in a contract; write the value out")
-        return None
-    seen.add(id(node))
+    if id(node) not in seen:
+        # An alias leads here a second time, or into its own anchor; it is refused by its token.
+        seen[id(node)] = None
+        seen[id(node)] = _fresh_value(node, place, document, seen)
+    return seen[id(node)]
+
+
+def _fresh_value(node: yaml.Node, place: Place, document: _Document, seen: dict[int, Any]) -> Any:
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, place, document, seen)
     if isinstance(node, yaml.SequenceNode):
@@ -196,7 +220,7 @@ def _value(node: yaml.Node | None, place: Place, document: _Document, seen: set[
     return _scalar(node, place, document)
 
 
-def _mapping(node: yaml.MappingNode, place: Place, document: _Document, seen: set[int]) -> dict[str, Any]:
+def _mapping(node: yaml.Node, place: Place, document: _Document, seen: dict[int, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = str(key_node.value)
@@ -205,7 +229,6 @@ def _mapping(node: yaml.MappingNode, place: Place, document: _Document, seen: se
         if not isinstance(_scalar(key_node, here, document), str):
             document.report(here, f"key {key!r} must be text")
         if key in values:
-            document.lines[here] = key_node.start_mark.line + 1
             document.report(here, f"duplicate key {key!r}")
         values[key] = _value(value_node, here, document, seen)
     return values

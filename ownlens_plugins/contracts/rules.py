@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import unicodedata
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
+from ..errors import UnknownName
 from .columns import Kind
-from .contract import KEY_KINDS, PARTITION_KINDS, VERSION_KINDS, TableContract
+from .contract import CURSOR_KINDS, KEY_KINDS, PARTITION_KINDS, VERSION_KINDS, Reference, TableContract
 from .presets import Extraction
 
 # PostgreSQL cuts longer names without an error, so two long names can become one.
@@ -32,8 +34,8 @@ def _names(contract: TableContract) -> Iterator[Finding]:
 
 def name_problem(name: str) -> str | None:
     """Return why a table or column name cannot be used, or None."""
-    if not name or "\0" in name:
-        return "is empty or holds a NUL character"
+    if not name or any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
+        return "is empty or holds a control character"
     if len(name.encode()) > MAX_NAME_BYTES:
         return f"is longer than {MAX_NAME_BYTES} bytes, which PostgreSQL would cut"
     if name.startswith(RESERVED_PREFIX):
@@ -42,7 +44,7 @@ def name_problem(name: str) -> str | None:
 
 
 def _path(contract: TableContract) -> Iterator[Finding]:
-    if not _PATH.fullmatch(contract.path) or ".." in contract.path.split("/"):
+    if not _PATH.fullmatch(contract.path) or not {".", ".."}.isdisjoint(contract.path.split("/")):
         yield ("path",), f"path {contract.path!r} must be folder names joined by '/', without '..' or a leading '/'"
 
 
@@ -64,8 +66,9 @@ def _version(contract: TableContract) -> Iterator[Finding]:
 
 
 def _cursor(contract: TableContract) -> Iterator[Finding]:
-    if contract.cursor and contract.cursor != contract.version_by:
-        yield from _column(contract, contract.cursor, ("cursor",), "cursor", VERSION_KINDS)
+    # Windows are made of moments; the preset may also name a cursor for a table that is read whole.
+    if contract.cursor and contract.extraction is not Extraction.WHOLE:
+        yield from _column(contract, contract.cursor, ("cursor",), "cursor", CURSOR_KINDS)
 
 
 def _column(
@@ -135,38 +138,64 @@ _RULES: tuple[Callable[[TableContract], Iterator[Finding]], ...] = (
 )
 
 
-def broken_references(contracts: Mapping[str, TableContract]) -> Iterator[tuple[str, Finding]]:
-    """Yield (table, finding) for references that no other contract answers."""
+def broken_references(
+    contracts: Mapping[str, TableContract], *, unread: Container[str] = ()
+) -> Iterator[tuple[str, Finding]]:
+    """Yield (table, finding) for references that no other contract answers; tables in `unread` are not judged."""
     for contract in contracts.values():
         for reference in contract.references:
-            if message := _reference_problem(contract, reference.column, contracts):
+            if reference.table not in unread and (message := _reference_problem(contract, reference, contracts)):
                 yield contract.table, (("references", reference.column), message)
-    yield from _cycles(contracts.values())
+    yield from _cycles(contracts)
 
 
-def _reference_problem(contract: TableContract, column: str, contracts: Mapping[str, TableContract]) -> str | None:
-    reference = next(ref for ref in contract.references if ref.column == column)
+def _reference_problem(
+    contract: TableContract, reference: Reference, contracts: Mapping[str, TableContract]
+) -> str | None:
     parent = contracts.get(reference.table)
-    if parent is None or column not in contract.column_names:
-        return f"reference to unknown table {reference.table!r}" if parent is None else None
+    if not reference.table or reference.column not in contract.column_names:
+        return None  # reported as a broken rule of the contract itself
+    if parent is None:
+        return str(UnknownName("table", reference.table, contracts, where=f"reference of {reference.column!r}"))
     if parent.key != (reference.parent_column,):
-        return f"reference must name the single key of {parent.table!r}, which is {'.'.join(parent.key)!r}"
-    if parent.column(reference.parent_column).type != contract.column(column).type:
-        return f"{column!r} and {parent.table}.{reference.parent_column} have different types"
+        return f"reference must name the single key of {parent.table!r}, which is {', '.join(parent.key)}"
+    theirs = parent.column(reference.parent_column) if reference.parent_column in parent.column_names else None
+    if theirs is not None and theirs.type != contract.column(reference.column).type:
+        return f"{reference.column!r} and {parent.table}.{reference.parent_column} have different types"
     return None
 
 
-def _cycles(contracts: Iterable[TableContract]) -> Iterator[tuple[str, Finding]]:
-    try:
-        TopologicalSorter(_parents(contracts)).prepare()
-    except CycleError as error:
-        cycle = [str(name) for name in error.args[1]]
-        yield cycle[0], (("references",), f"foreign keys form a circle: {' -> '.join(cycle)}")
+def _cycles(contracts: Mapping[str, TableContract]) -> Iterator[tuple[str, Finding]]:
+    graph = _parents(contracts.values())
+    while True:
+        try:
+            TopologicalSorter(graph).prepare()
+            return
+        except CycleError as error:
+            child, parent, *_ = circle = _from_smallest([str(name) for name in reversed(error.args[1])])
+        column = next(ref.column for ref in contracts[child].references if ref.table == parent)
+        yield child, (("references", column), f"foreign keys form a circle: {' -> '.join(circle)}")
+        graph[child].remove(parent)
 
 
-def _parents(contracts: Iterable[TableContract]) -> dict[str, set[str]]:
+def _from_smallest(circle: list[str]) -> list[str]:
+    members = circle[:-1]
+    first = members.index(min(members))
+    return [*members[first:], *members[:first], members[first]]
+
+
+def shared_paths(contracts: Mapping[str, TableContract]) -> Iterator[tuple[str, Finding]]:
+    """Yield (table, finding) for tables that would lie in the lake folder of another table."""
+    owners: dict[str, str] = {}
+    for contract in contracts.values():
+        owner = owners.setdefault(contract.path, contract.table)
+        if owner != contract.table:
+            yield contract.table, (("path",), f"path {contract.path!r} is the folder of table {owner!r} already")
+
+
+def _parents(contracts: Iterable[TableContract]) -> dict[str, list[str]]:
     return {
-        contract.table: {ref.table for ref in contract.references if ref.table != contract.table}
+        contract.table: sorted({ref.table for ref in contract.references if ref.table != contract.table})
         for contract in contracts
     }
 

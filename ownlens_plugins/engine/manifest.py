@@ -10,13 +10,15 @@ from datetime import date, datetime
 from typing import Any
 
 from ..api import StagedPart, TouchedSlice, Window
+from ..errors import Rejected
 
 FORMAT = 1
+Content = bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One staged set. `parts[].uri` is relative to the staging folder; `refused` names its quarantine file."""
+    """One staged set. `parts[].uri` and `quarantine` are relative to the staging folder."""
 
     table: str
     sequence: int
@@ -36,15 +38,21 @@ class Manifest:
     quarantine: str | None
     key_violations: int
 
-    def to_json(self) -> bytes:
+    def to_json(self) -> Content:
         """Return the manifest as the bytes of its object."""
         return json.dumps({"format": FORMAT, **asdict(self)}, default=_plain, indent=1).encode()
 
     @staticmethod
-    def from_json(content: bytes) -> Manifest:
-        """Read a manifest object."""
+    def from_json(content: Content) -> Manifest:
+        """Read a manifest object.
+
+        Raises:
+            Rejected: it was written in a format that this version does not know.
+        """
         values = json.loads(content)
-        values.pop("format")
+        if values.pop("format") != FORMAT:
+            where = f"{values.get('table')}: staged set {values.get('sequence')}"
+            raise Rejected(f"{where} was written by OwnLens {values.get('ownlens_version')}; upgrade this installation")
         values["parts"] = tuple(StagedPart(**part) for part in values["parts"])
         values["window"] = Window(*(_moment(values["window"][name]) for name in ("start", "end")))
         values["touched"] = _touched(values["touched"])

@@ -87,7 +87,8 @@ def _load_one(destination: Destination[Any, Any], plan: LoadPlan) -> LoadResult:
     result = load(destination, plan)
     seconds = time.monotonic() - started
     logger.info(
-        "%s: load %s into %s ended: inserted %d, updated %d, unchanged %d, deleted %d, rejected %d%s, %.2f s, %.0f rows/s",
+        "%s: load %s into %s ended: inserted %d, updated %d, unchanged %d, deleted %d, rejected %d%s, "
+        "%.2f s, %.0f rows/s",
         plan.table,
         plan.load_id,
         plan.destination,

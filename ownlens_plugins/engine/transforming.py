@@ -20,9 +20,7 @@ ROWS_PER_BATCH = 65_536
 
 
 @contextmanager
-def transformed(
-    contract: TableContract, registry: Registry, files: Sequence[Path]
-) -> Iterator[Extracted | None]:
+def transformed(contract: TableContract, registry: Registry, files: Sequence[Path]) -> Iterator[Extracted | None]:
     """Give the rows that the hooks made of the conformed files, or None when no hook changes this table.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
@@ -18,11 +17,10 @@ from great_expectations.expectations.registry import (
 
 from ..contracts import Kind, TableContract
 from ..errors import Problem, UnknownName
-from .catalogue import IGNORED_ROWS, INTERNAL_FIELDS, PORTABLE, PRESENCE
+from .catalogue import HIDDEN_FIELDS, IGNORED_ROWS, PORTABLE, PRESENCE
 
 CLICKHOUSE = "clickhouse"
 _COLUMN_KEYS = ("column", "column_A", "column_B", "column_list")
-_CONDITION = re.compile(r"""col\((['"])(.+?)\1\)""")
 _VALUE_KEYS = ("min_value", "max_value", "value", "value_set")
 _SEVERITIES = ("critical", "warning")
 TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
@@ -52,15 +50,17 @@ def _entries(contract: TableContract) -> Iterator[tuple[str, str, Mapping[str, A
             yield f"checks.{index}", name, keywords
 
 
-def _expectation(contract: TableContract, name: str, keywords: Mapping[str, Any], *, dialect: str | None) -> Expectation:
-    known = set(_portable(name).__fields__) - INTERNAL_FIELDS
+def _expectation(
+    contract: TableContract, name: str, keywords: Mapping[str, Any], *, dialect: str | None
+) -> Expectation:
+    known = set(_portable(name).__fields__) - HIDDEN_FIELDS
     for keyword in keywords:
         if keyword not in known:
             raise UnknownName("keyword", keyword, known, where=name)
     _check_severity(name, keywords)
     _check_columns(contract, name, keywords)
     try:
-        return named(name, **_typed(contract, keywords, dialect=dialect))
+        return named(name, **_ignoring(name, _typed(contract, keywords, dialect=dialect)))
     except ValidationError as error:
         raise ValueError(f"{name}: {_reasons(error)}") from None
 
@@ -88,8 +88,7 @@ def _check_severity(name: str, keywords: Mapping[str, Any]) -> None:
 def columns_of(keywords: Mapping[str, Any]) -> list[str]:
     """Return the columns that an expectation's keywords name, in order."""
     entries = [keywords[key] for key in _COLUMN_KEYS if key in keywords]
-    columns = [column for entry in entries for column in (entry if isinstance(entry, list) else [entry])]
-    return [*columns, *(match[2] for match in _CONDITION.finditer(str(keywords.get("row_condition", ""))))]
+    return [column for entry in entries for column in (entry if isinstance(entry, list) else [entry])]
 
 
 def _check_columns(contract: TableContract, name: str, keywords: Mapping[str, Any]) -> None:
@@ -103,10 +102,20 @@ def _check_columns(contract: TableContract, name: str, keywords: Mapping[str, An
 
 def _typed(contract: TableContract, keywords: Mapping[str, Any], *, dialect: str | None) -> dict[str, Any]:
     """Return keywords with the ISO texts that stand for dates and times of a column as such."""
-    kinds = {contract.column(column).type.kind for column in columns_of(keywords)} & TIMES
-    for kind in kinds:
-        return {k: _time(v, kind, dialect=dialect) if k in _VALUE_KEYS else v for k, v in keywords.items()}
-    return dict(keywords)
+    kind = next((contract.column(column).type.kind for column in columns_of(keywords)), None)
+    if kind not in TIMES:
+        return dict(keywords)
+    return {
+        key: _time(value, kind, dialect=dialect) if key in _VALUE_KEYS else value for key, value in keywords.items()
+    }
+
+
+def _ignoring(name: str, keywords: dict[str, Any]) -> dict[str, Any]:
+    if name not in IGNORED_ROWS:
+        return keywords
+    if keywords.setdefault("ignore_row_if", IGNORED_ROWS[name]) != IGNORED_ROWS[name]:
+        raise ValueError(f"{name}: ignore_row_if can only be {IGNORED_ROWS[name]}, which is what SQL does")
+    return keywords
 
 
 def _time(value: Any, kind: Kind, *, dialect: str | None) -> Any:

@@ -17,7 +17,15 @@ import sqlalchemy as sa
 from psycopg import sql
 from pydantic import ConfigDict
 
-from ownlens_plugins import Destination, DestinationOptions, LoadPlan, LoadResult, LoadSession, StrictModel, TableContract
+from ownlens_plugins import (
+    Destination,
+    DestinationOptions,
+    LoadPlan,
+    LoadResult,
+    LoadSession,
+    StrictModel,
+    TableContract,
+)
 from ownlens_plugins.api import SqlValidationTarget
 from ownlens_plugins.contracts import Kind, LogicalType, Strategy
 from ownlens_plugins.storage import read_parquet
@@ -216,7 +224,9 @@ class ClickHouseRows(SqlRows):
 
     def insert(self, contract: TableContract, values: list[list[Any]]) -> None:
         names = list(contract.column_names)
-        rows = [[self._value(value, c.type.kind) for value, c in zip(row, contract.columns, strict=True)] for row in values]
+        rows = [
+            [self._value(value, c.type.kind) for value, c in zip(row, contract.columns, strict=True)] for row in values
+        ]
         with self.client() as client:
             client.insert(contract.table, rows, column_names=names, database=self.schema)
 

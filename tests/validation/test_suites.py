@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ownlens_plugins import TableContract
-from ownlens_plugins.testing.samples import sample_contract, sample_rows
+from ownlens_plugins import LoadResult, TableContract
+from ownlens_plugins.api import Window
+from ownlens_plugins.contracts import Strategy, contract_from
+from ownlens_plugins.errors import ValidationFailed
+from ownlens_plugins.testing.samples import EVERY_TYPE, sample_contract, sample_rows
 from ownlens_plugins.validation import ValidationResult, validate
 
-from .stores import HeldRows
+from .stores import HeldRows, SqlRows
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def validated(
@@ -35,3 +42,219 @@ def test_good_rows_pass(store: HeldRows, tmp_path: Path) -> None:
     assert result.expectations == 4
     assert result.failed == result.warnings == ()
     result.raise_if_failed()
+
+
+def broken(rows: list[dict[str, Any]], index: int, **values: Any) -> list[dict[str, Any]]:
+    return [{**row, **values} if number == index else row for number, row in enumerate(rows)]
+
+
+def test_a_required_column_without_a_value_fails(store: HeldRows, tmp_path: Path) -> None:
+    rows = broken(broken(sample_rows(30), 4, updated_at=None), 5, updated_at=None, created_at=None)
+    result = validated(store, tmp_path, rows, staged=sample_rows(30))
+    assert not result.success
+    (failed,) = result.failed
+    assert failed.name == "expect_required_columns_to_have_values"
+    assert failed.message == "no value in created_at (1 rows), updated_at (2 rows)"
+    assert failed.severity == "critical"
+
+
+def test_a_key_without_a_value_fails(store: HeldRows, tmp_path: Path) -> None:
+    result = validated(store, tmp_path, broken(sample_rows(30), 4, id=None), staged=sample_rows(30))
+    assert [failed.message for failed in result.failed] == ["no value in id (1 rows)"]
+
+
+def test_a_repeated_key_fails(store: HeldRows, tmp_path: Path) -> None:
+    result = validated(store, tmp_path, broken(sample_rows(30), 4, id=9))
+    assert [str(failed) for failed in result.failed] == [
+        "expect_column_values_to_be_unique(id): 2 of 30 rows do not comply"
+    ]
+
+
+def test_a_repeated_composite_key_fails(store: HeldRows, tmp_path: Path) -> None:
+    contract = sample_contract(key=["day", "id"])
+    rows = sample_rows(30)
+    assert validated(store, tmp_path, broken(rows, 4, id=9), contract=contract).success
+    result = validate(store, store.plan(contract, broken(rows, 4, id=9), tmp_path / "again"))
+    assert result.success
+    doubled = sample_contract(key=["day", "id"], table="doubled")
+    result = validated(store, tmp_path, broken(rows, 4, id=7), contract=doubled)
+    assert [(failed.name, failed.column) for failed in result.failed] == [
+        ("expect_compound_columns_to_be_unique", "day, id")
+    ]
+
+
+def test_an_unknown_label_fails(store: HeldRows, tmp_path: Path) -> None:
+    result = validated(store, tmp_path, broken(sample_rows(30), 4, status="secret-canary"))
+    (failed,) = result.failed
+    assert (failed.name, failed.column) == ("expect_column_values_to_be_in_set", "status")
+    assert failed.message.startswith("1 of 30 rows do not comply")
+    assert "canary" not in str(result)
+
+
+def test_missing_rows_fail(store: HeldRows, tmp_path: Path) -> None:
+    result = validated(store, tmp_path, sample_rows(29), staged=sample_rows(30))
+    assert [str(failed) for failed in result.failed] == [
+        "expect_table_row_count_to_be_between(): 29 rows (expected min_value=30)"
+    ]
+    with pytest.raises(ValidationFailed) as caught:
+        result.raise_if_failed()
+    assert str(caught.value) == (
+        f"samples: {store.name} has rows that break expect_table_row_count_to_be_between(): 29 rows "
+        "(expected min_value=30); mend them in the source and load again, or change the check in the contract"
+    )
+
+
+def test_more_rows_than_staged_fail_where_the_load_replaces_them(store: HeldRows, tmp_path: Path) -> None:
+    contract, rows = sample_contract(extraction="whole"), sample_rows(30)
+    result = validated(store, tmp_path, rows, staged=rows[:28], contract=contract, strategy=Strategy.OVERWRITE)
+    assert [failed.message for failed in result.failed] == ["30 rows (expected value=28)"]
+    assert validate(store, store.plan(contract, rows[:28], tmp_path / "b", strategy=Strategy.APPEND)).success
+
+
+def test_replaced_days_hold_the_staged_rows_and_no_others(store: HeldRows, tmp_path: Path) -> None:
+    contract, rows = sample_contract("daily"), sample_rows(30)
+    store.hold(contract, rows)
+    replace = {"contract": contract, "strategy": Strategy.REPLACE_PARTITION}
+    first_day, third_day = ([row for row in rows if row["day"].day == day] for day in (1, 3))
+
+    def failures(staged: list[dict[str, Any]], folder: str) -> list[str]:
+        plan = store.plan(contract, staged, tmp_path / folder, strategy=replace["strategy"])
+        return [failed.message for failed in validate(store, plan).failed]
+
+    assert failures(first_day, "one") == []
+    assert failures(first_day[1:], "too many") == ["10 rows (expected value=9)"]
+    assert failures([*first_day, *third_day], "around a day that was left alone") == []
+    assert failures(rows[:-1], "too many in three days") == ["30 rows (expected value=29)"]
+
+
+def test_rows_outside_of_the_touched_slice_are_left_alone(store: HeldRows, tmp_path: Path) -> None:
+    rows = sample_rows(30)
+    spoilt = [{**row, "status": "bad"} if row["day"].day == 1 else row for row in rows]
+    contract = sample_contract()
+    result = validated(store, tmp_path, spoilt, staged=[row for row in rows if row["day"].day == 2], contract=contract)
+    assert result.success
+    assert result.rows == 10
+    assert not validate(store, store.plan(contract, rows, tmp_path / "all")).success
+
+
+@pytest.mark.parametrize("column", ["day", "local_at", "created_at"])
+def test_the_slice_ends_with_its_last_day(store: HeldRows, tmp_path: Path, column: str) -> None:
+    contract = sample_contract(partition_by=column, columns={**EVERY_TYPE, "local_at": "timestamp"})
+    times = [datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC), datetime(1970, 1, 1, tzinfo=UTC)]
+    times += [datetime(1970, 1, 1, 23, 59, 59, 999_999, UTC), datetime(1970, 1, 2, tzinfo=UTC)]
+    rows = [
+        {**row, "day": at.date(), "local_at": at.replace(tzinfo=None), "created_at": at}
+        for row, at in zip(sample_rows(4), times, strict=True)
+    ]
+    assert validated(store, tmp_path, rows, staged=rows[1:3], contract=contract).rows == 2
+
+
+def test_history_keeps_every_version_of_a_key(store: HeldRows, tmp_path: Path) -> None:
+    contract = sample_contract()
+    history = [*sample_rows(10), *sample_rows(10, version=1)]
+    result = validated(store, tmp_path, history, contract=contract, strategy=Strategy.APPEND)
+    assert result.success, result.failed
+    result = validate(store, store.plan(contract, history, tmp_path / "upsert", strategy=Strategy.UPSERT))
+    assert [failed.column for failed in result.failed] == ["id"]
+
+
+def test_history_does_not_keep_a_version_twice(store: HeldRows, tmp_path: Path) -> None:
+    result = validated(store, tmp_path, [*sample_rows(10), *sample_rows(3)], strategy=Strategy.APPEND)
+    assert [failed.column for failed in result.failed] == ["id, updated_at"]
+
+
+def test_events_have_no_versions(store: HeldRows, tmp_path: Path) -> None:
+    rows = [*sample_rows(10), *sample_rows(3)]
+    result = validated(store, tmp_path, rows, contract=sample_contract("events"), strategy=Strategy.APPEND)
+    assert [failed.column for failed in result.failed] == ["id"]
+
+
+def test_an_empty_staged_set_touches_nothing(store: HeldRows, tmp_path: Path) -> None:
+    result = validated(store, tmp_path, broken(sample_rows(3), 1, status="bad"), staged=[])
+    assert (result.success, result.expectations, result.rows) == (True, 0, 0)
+
+
+def test_an_empty_staged_set_that_overwrites_leaves_no_rows(store: HeldRows, tmp_path: Path) -> None:
+    contract = sample_contract("reference", checks=[{"expect_column_mean_to_be_between": {"column": "id"}}])
+    result = validated(store, tmp_path, [], contract=contract, strategy=Strategy.OVERWRITE)
+    assert (result.success, result.expectations) == (True, 1)
+    other = sample_contract("reference", table="others")
+    result = validated(store, tmp_path, sample_rows(2), staged=[], contract=other, strategy=Strategy.OVERWRITE)
+    assert [failed.message for failed in result.failed] == ["2 rows (expected value=0)"]
+
+
+def test_staged_rows_that_were_kept_aside_are_not_missed(store: HeldRows, tmp_path: Path) -> None:
+    contract, rows = sample_contract(), sample_rows(30)
+    store.hold(contract, rows[:28])
+    plan = store.plan(contract, rows, tmp_path)
+    kept = LoadResult(plan.load_id, plan.digest, rows=28, inserted=28, rejected=2)
+    assert validate(store, plan, result=kept).success
+    assert not validate(store, plan, result=replace(kept, rows=30, rejected=1)).success
+
+
+def test_a_load_that_was_overtaken_is_not_missed(store: HeldRows, tmp_path: Path) -> None:
+    contract, rows = sample_contract("reference"), sample_rows(30)
+    store.hold(contract, rows)
+    plan = store.plan(contract, rows[:20], tmp_path, strategy=Strategy.OVERWRITE)
+    assert not validate(store, plan).success
+    assert validate(store, plan, result=LoadResult(plan.load_id, plan.digest, rows=0, inserted=0)).success
+    replayed = LoadResult(plan.load_id, plan.digest, rows=20, inserted=20, replayed=True)
+    assert validate(store, plan, result=replayed).success
+
+
+def test_rows_older_than_the_window_are_a_warning(store: HeldRows, tmp_path: Path) -> None:
+    rows = sample_rows(30)
+    contract = sample_contract()
+    store.hold(contract, rows)
+    newest = max(row["updated_at"] for row in rows)
+    plan = replace(store.plan(contract, rows, tmp_path), window=Window(newest, None))
+    assert validate(store, plan).warnings == ()
+    late = validate(store, replace(plan, window=Window(newest + timedelta(microseconds=1), None)))
+    assert late.success
+    assert [(warning.name, warning.column) for warning in late.warnings] == [
+        ("expect_column_max_to_be_between", "updated_at")
+    ]
+
+
+def test_an_orphan_is_a_warning(sql_store: SqlRows, tmp_path: Path) -> None:
+    parent = sample_contract("reference", table="parents", key=["token"], columns={**EVERY_TYPE, "token": "uuid"})
+    child = sample_contract(references={"token": "parents.token", "title": "absent.title"})
+    rows = sample_rows(30)
+    assert sum(row["token"] is None for row in rows) > 0
+    sql_store.hold(parent, [row for row in rows if row["token"] and row["id"] not in (3, 5)])
+    result = validated(sql_store, tmp_path, rows, contract=child)
+    assert result.success
+    assert result.expectations == 5
+    assert [str(warning) for warning in result.warnings] == [
+        "unexpected_rows_expectation(token): 2 rows refer to a row of parents that is not there"
+    ]
+
+
+def test_a_reference_to_its_own_table(sql_store: SqlRows, tmp_path: Path) -> None:
+    contract = sample_contract(references={"medium": "samples.id"}, columns={**EVERY_TYPE, "medium": "int64?"})
+    rows = [{**row, "medium": row["id"] - 1 if row["id"] else None} for row in sample_rows(30)]
+    assert validated(sql_store, tmp_path, rows, contract=contract).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "name", ['a"b', "a'b", "a`b", "a\\b", "a:b", "a{b}", "a%b", "a%(b)s", "Größe", "select", "a b", "A"]
+)
+def test_odd_names(store: HeldRows, tmp_path: Path, name: str) -> None:
+    contract = contract_from(
+        {
+            "table": f"odd {name}",
+            "domain": "tests",
+            "preset": "reference",
+            "key": [name, "z"],
+            "path": "tests/odd",
+            "columns": {name: "text", "z": "int32", f"{name}?": "enum(x, y)", "updated_at": "timestamptz"},
+            "references": {name: f"odd {name}.{name}"},
+            "checks": [{"expect_column_value_lengths_to_be_between": {"column": name, "min_value": 1}}],
+        }
+    )
+    rows = [{name: str(i), "z": 1, f"{name}?": "x", "updated_at": START} for i in range(4)]
+    assert validated(store, tmp_path, rows, contract=contract).failed == ()
+    spoilt = [*rows, {name: "3", "z": 1, f"{name}?": "z", "updated_at": None}]
+    table = replace(contract, table=f"spoilt {name}")
+    result = validated(store, tmp_path, spoilt, contract=table, staged=rows)
+    assert sorted(failed.column for failed in result.failed) == sorted(["updated_at", f"{name}, z", f"{name}?"])

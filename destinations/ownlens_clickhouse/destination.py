@@ -1,0 +1,171 @@
+"""The ClickHouse destination."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pyarrow as pa
+
+from ownlens_plugins import faults
+from ownlens_plugins.api import Destination, LoadPlan, LoadResult, LoadSession, SqlValidationTarget, new_attempt
+from ownlens_plugins.contracts import Kind, Strategy
+from ownlens_plugins.errors import Rejected
+
+from . import attempts, reading, schema, settling, sql
+from .attempts import Internal, parse
+from .client import Store
+from .config import ClickHouseConfig, ClickHouseOptions
+from .definition import define
+from .failures import reported
+from .ledger import Ledger, Standing
+from .session import ClickHouseSession, ReplaySession
+from .target import Target
+from .turns import turn
+
+_DATABASE_ENGINES = ("Atomic", "Replicated", "Shared")
+
+
+class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
+    """Tables of one database, on a ClickHouse server or in the embedded engine."""
+
+    name = "clickhouse"
+    aliases = ("ch",)
+    config_type = ClickHouseConfig
+    options_type = ClickHouseOptions
+    strategies = frozenset({Strategy.APPEND, Strategy.REPLACE_PARTITION, Strategy.UPSERT, Strategy.OVERWRITE})
+
+    def __init__(self, config: ClickHouseConfig) -> None:
+        super().__init__(config)
+        self._store = Store(config)
+        self._ledger = Ledger(self._store)
+        self._has_database = False
+        self._ensured: dict[str, tuple[Any, ...]] = {}
+
+    def check(self) -> None:
+        with reported(self.config, self.name):
+            self._store.rows("SELECT 1")
+
+    def find_commit(self, plan: LoadPlan) -> LoadResult | None:
+        target = self._target(plan)
+        with reported(self.config, plan.table):
+            standing = target.standing(plan.sequence)
+            result = standing.outcome(plan)
+            if standing.this is not None:
+                settling.sweep(target, standing)
+        return result
+
+    def open(self, plan: LoadPlan) -> LoadSession:
+        target = self._target(plan)
+        own = attempts.internal(plan.table, plan.sequence, new_attempt(), "p0")
+        attempts.begin(own.attempt)
+        try:
+            with reported(self.config, plan.table):
+                return self._opened(target, plan, own)
+        except BaseException:
+            attempts.end(own.attempt)
+            raise
+
+    def _opened(self, target: Target, plan: LoadPlan, own: Internal) -> LoadSession:
+        self._ensure_database(plan.table)
+        # Before the table may change: what a crashed attempt staged has the table's present structure.
+        result = self._cleared(target, own).outcome(plan)
+        if result is not None:
+            attempts.end(own.attempt)
+            return ReplaySession(result)
+        self._ensure_table(target, plan)
+        faults.reach("stage_open")
+        return ClickHouseSession(target, plan, own)
+
+    def _cleared(self, target: Target, own: Internal) -> Standing:
+        leftovers = target.leftovers()
+        if not any(attempts.is_dead(each.label, shared=self._store.shared) for each in leftovers):
+            return Standing()
+        with turn(target):
+            return settling.settle(target, own)
+
+    def _ensure_database(self, table: str) -> None:
+        if self._has_database:
+            return
+        database = self.config.database
+        rows = self._store.rows("SELECT engine FROM system.databases WHERE name = {database:String}", database=database)
+        if not rows:
+            self._store.run(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(database)}")
+        elif str(rows[0][0]) not in _DATABASE_ENGINES:
+            raise Rejected(
+                f"{table}: clickhouse database {database!r} has engine {rows[0][0]}, which cannot exchange tables; "
+                "name a database with engine Atomic"
+            )
+        self._ledger.create()
+        self._has_database = True
+
+    def _ensure_table(self, target: Target, plan: LoadPlan) -> None:
+        replaced = plan.strategy is Strategy.OVERWRITE
+        shape = (target.definition, plan.contract.schema_policy, replaced)
+        if self._ensured.get(plan.table) != shape:
+            schema.ensure(target, replaced=replaced)
+            self._ensured[plan.table] = shape
+
+    def read(self, plan: LoadPlan) -> pa.RecordBatchReader:
+        return reading.read(self._target(plan), uuid_as=_options(plan).uuid_as)
+
+    def validation_target(self, plan: LoadPlan) -> SqlValidationTarget:
+        """Make a view of the touched days, newest versions only and without hidden columns."""
+        target = self._target(plan)
+        view = attempts.internal(plan.table, plan.sequence, new_attempt(), "view")
+        attempts.begin(view.attempt)
+        query = reading.select(target, where=_touched(plan))
+        with reported(self.config, plan.table):
+            self._store.run(f"CREATE VIEW {self._store.name(view.name)} AS {query}")
+        return SqlValidationTarget(self._url(), self.config.database, view.name, "clickhouse")
+
+    def release_validation_target(self, target: SqlValidationTarget) -> None:
+        """Drop the view that `validation_target` made."""
+        view = parse(target.relation)
+        if view is None:
+            return
+        with reported(self.config, target.relation):
+            self._store.run(sql.drop(self._store.name(target.relation)))
+        attempts.end(view.attempt)
+
+    def _url(self) -> Any:
+        from sqlalchemy.engine import URL
+
+        config = self.config
+        if config.interface == "chdb":
+            query = {"interface": "chdb", "path": str(config.path)}
+            return URL.create("clickhousedb", database=config.database, query=query)
+        query = {"secure": str(config.secure).lower(), "verify": str(config.verify).lower()}
+        if config.ca_cert:
+            query["ca_cert"] = str(config.ca_cert)
+        return URL.create(
+            "clickhousedb",
+            username=config.user,
+            password=config.password.get_secret_value() if config.password else None,
+            host=config.host,
+            port=config.port_number,
+            database=config.database,
+            query=query,
+        )
+
+    def close(self) -> None:
+        """Close the clients. When all are closed, another process may open the embedded engine's folder."""
+        self._store.close()
+        self._has_database = False
+        self._ensured.clear()
+
+    def _target(self, plan: LoadPlan) -> Target:
+        return Target(self._store, self._ledger, plan.contract, define(plan))
+
+
+def _options(plan: LoadPlan) -> ClickHouseOptions:
+    return cast(ClickHouseOptions, plan.options)
+
+
+def _touched(plan: LoadPlan) -> str:
+    if plan.touched is None:
+        return ""
+    column = sql.identifier(plan.touched.column)
+    if plan.contract.column(plan.touched.column).type.kind is not Kind.DATE:
+        column = f"toDate32({column})"
+    first, last = (sql.literal(day.isoformat()) for day in (plan.touched.first, plan.touched.last))
+    return f" WHERE {column} BETWEEN toDate32({first}) AND toDate32({last})"

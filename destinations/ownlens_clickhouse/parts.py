@@ -1,0 +1,118 @@
+"""Staged parts as ClickHouse can take them: checked against the contract, and rewritten only where it must be."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ownlens_plugins.api import StagedPart
+from ownlens_plugins.contracts import Column, TableContract
+from ownlens_plugins.errors import Rejected
+from ownlens_plugins.storage import filesystem
+
+from .columns import UuidAs, is_uuid
+from .definition import flag, flagged
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A Parquet file and the columns to insert from it."""
+
+    file: BinaryIO
+    columns: tuple[str, ...]
+
+
+@contextmanager
+def prepared(part: StagedPart, contract: TableContract, *, uuid_as: UuidAs) -> Iterator[Prepared]:
+    """Open a part for inserting.
+
+    The staged bytes are sent as they are, unless a list is NULL, which ClickHouse would take for an empty list, or
+    UUIDs are to be kept as text.
+
+    Raises:
+        Rejected: the part has not the contract's columns and types, which ClickHouse would convert without a word.
+    """
+    present = _present(part, contract)
+    as_text = uuid_as == "string" and any(is_uuid(column) for column in present)
+    if as_text or _has_null_lists(part, contract, present):
+        with _rewritten(part, contract, present, as_text=as_text) as file:
+            yield Prepared(file, (*(column.name for column in present), *map(flag, flagged(contract))))
+        return
+    where, path = filesystem(part.uri)
+    with where.open_input_file(path) as source:
+        yield Prepared(cast(BinaryIO, source), tuple(column.name for column in present))
+
+
+def _present(part: StagedPart, contract: TableContract) -> list[Column]:
+    where, path = filesystem(part.uri)
+    with where.open_input_file(path) as source:
+        schema = pq.read_schema(source)
+    present = [column for column in contract.columns if column.name in schema.names]
+    for column in contract.columns:
+        if column not in present and not column.nullable:
+            raise Rejected(f"{contract.table}: a staged part lacks column {column.name!r}; stage the rows again")
+    for column in present:
+        if not _same(schema.field(column.name).type, column.type.arrow):
+            raise Rejected(f"{contract.table}: a staged part has not {column.name!r} as {column.type}; stage it again")
+    return present
+
+
+def _same(staged: pa.DataType, wanted: pa.DataType) -> bool:
+    staged, wanted = _storage(staged), _storage(wanted)
+    if pa.types.is_list(wanted):
+        return pa.types.is_list(staged) and _same(staged.value_type, wanted.value_type)
+    return bool(staged == wanted)
+
+
+def _storage(data_type: pa.DataType) -> pa.DataType:
+    return data_type.storage_type if isinstance(data_type, pa.BaseExtensionType) else data_type
+
+
+def _has_null_lists(part: StagedPart, contract: TableContract, present: Sequence[Column]) -> bool:
+    names = flagged(contract)
+    here = [column.name for column in present if column.name in names]
+    if len(here) < len(names):
+        return True
+    return bool(here) and any(column.null_count for batch in part.read(here) for column in batch.columns)
+
+
+@contextmanager
+def _rewritten(
+    part: StagedPart, contract: TableContract, present: Sequence[Column], *, as_text: bool
+) -> Iterator[BinaryIO]:
+    names = [column.name for column in present]
+    with tempfile.TemporaryFile(prefix="ownlens-") as file:
+        writer: pq.ParquetWriter | None = None
+        for batch in part.read(names):
+            adapted = _adapted(batch, contract, as_text=as_text)
+            writer = writer or pq.ParquetWriter(file, adapted.schema, compression="lz4")
+            writer.write_batch(adapted)
+        if writer is not None:
+            writer.close()
+        file.seek(0)
+        yield cast(BinaryIO, file)
+
+
+def _adapted(batch: pa.RecordBatch, contract: TableContract, *, as_text: bool) -> pa.RecordBatch:
+    columns: dict[str, Any] = {}
+    for name, array in zip(batch.schema.names, batch.columns, strict=True):
+        columns[name] = uuid_text(array) if as_text and is_uuid(contract.column(name)) else array
+    for name in flagged(contract):
+        columns[flag(name)] = columns[name].is_null() if name in columns else pa.array([True] * batch.num_rows)
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def uuid_text(array: pa.Array) -> pa.Array:
+    """Return UUIDs, or lists of them, as text."""
+    if pa.types.is_list(array.type):
+        flat = pa.ListArray.from_arrays(array.offsets, uuid_text(array.values), mask=array.is_null())
+        return flat
+    storage = array.storage if isinstance(array, pa.ExtensionArray) else array
+    return pa.array([None if value is None else str(uuid.UUID(bytes=value)) for value in storage.to_pylist()])

@@ -1,0 +1,54 @@
+"""Read a table's visible rows as Arrow, in contract types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from ownlens_plugins.contracts import Column, Kind, TableContract
+
+from . import sql
+from .columns import UuidAs, is_uuid, needs_flag, restore, without_flagged
+from .definition import flag
+from .failures import reported
+from .target import Target
+
+
+def read(target: Target, *, uuid_as: UuidAs) -> pa.RecordBatchReader:
+    """Stream the rows, newest versions only; none when the table does not exist."""
+    return pa.RecordBatchReader.from_batches(target.contract.arrow_schema, _batches(target, uuid_as))
+
+
+def select(target: Target, *, uuid_as: UuidAs = "uuid", flags: bool = False, where: str = "") -> str:
+    """Select the contract's columns; with the hidden columns that say where an array is NULL, if asked."""
+    columns = [_expression(column, uuid_as) for column in target.contract.columns]
+    if flags:
+        columns += [sql.identifier(flag(column.name)) for column in target.contract.columns if needs_flag(column)]
+    final = " FINAL" if target.definition.merges_rows else ""
+    return f"SELECT {', '.join(columns)} FROM {target.name}{final}{where}"
+
+
+def _expression(column: Column, uuid_as: UuidAs) -> str:
+    name = sql.identifier(column.name)
+    if uuid_as == "uuid" or not is_uuid(column):
+        return name
+    # Aliased to another name, since an alias that hides its own column would be expanded twice.
+    return f"arrayMap(x -> toUUID(x), {name})" if column.type.kind is Kind.ARRAY else f"toUUID({name})"
+
+
+def _batches(target: Target, uuid_as: UuidAs) -> Iterator[pa.RecordBatch]:
+    with reported(target.store.config, target.table):
+        if target.uuid_of(target.table) is None:
+            return
+        for batch in target.store.arrow(select(target, uuid_as=uuid_as, flags=True)):
+            yield _restored(batch, target.contract)
+
+
+def _restored(batch: pa.RecordBatch, contract: TableContract) -> pa.RecordBatch:
+    flags = iter(batch.columns[len(contract.columns) :])
+    arrays = []
+    for column, array in zip(contract.columns, batch.columns, strict=False):
+        restored = restore(array, column.type.arrow)
+        arrays.append(without_flagged(restored, next(flags)) if needs_flag(column) else restored)
+    return pa.RecordBatch.from_arrays(arrays, schema=contract.arrow_schema)

@@ -1,0 +1,108 @@
+"""One attempt to load one plan: parts into tables of their own, then one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from ownlens_plugins import faults
+from ownlens_plugins.api import LoadPlan, LoadResult, LoadSession, PartWriter, Receipt, StagedPart
+from ownlens_plugins.errors import OwnLensError, Retryable
+
+from . import applying, attempts, settling, sql
+from .attempts import Internal, parse
+from .failures import reported, unknown_outcome
+from .ledger import Entry, Standing, entry_for
+from .target import Target
+from .turns import take, turn
+from .writer import writer_for
+
+
+class ClickHouseSession(LoadSession):
+    """Loads one plan. Until the redo row is written nothing is visible; from then on the load can only be finished."""
+
+    def __init__(self, target: Target, plan: LoadPlan, label: Internal) -> None:
+        self._target = target
+        self._plan = plan
+        self._label = label
+        self._writer = writer_for(plan, target.store.config, label)
+
+    @property
+    def writer(self) -> PartWriter:
+        return self._writer
+
+    def commit(self, receipts: Sequence[Receipt]) -> LoadResult:
+        target = self._target
+        with reported(target.store.config, target.table):
+            faults.reach("before_commit")
+            stage = self._united(receipts)
+            with turn(target):
+                taken, standing = take(target, stage)
+                if result := standing.outcome(self._plan):
+                    self._clean()
+                    return replace(result, replayed=True)
+                entry = self._begin(taken.name, standing)
+                with unknown_outcome(target.table):
+                    done = settling.finish(target, entry, taken.name)
+                faults.reach("cleanup")
+                self._clean()
+        return done.result()
+
+    def _united(self, receipts: Sequence[Receipt]) -> Internal:
+        tables = [str(receipt.payload["table"]) for receipt in receipts]
+        first, *others = tables or [self._writer.new_table(self._target.store)]
+        for other in others:
+            self._target.store.run(sql.attach_all(self._target.store.name(first), self._target.store.name(other)))
+        stage = parse(first)
+        assert stage is not None  # our own writer named it
+        return stage
+
+    def _begin(self, stage: str, standing: Standing) -> Entry:
+        target, plan = self._target, self._plan
+        staged = sum(count.rows for count in target.partitions(target.store.name(stage)).values())
+        uuid = target.uuid_of(stage)
+        if staged != plan.rows or uuid is None:
+            raise Retryable(
+                f"{plan.table}: {plan.destination} has {staged} of {plan.rows} staged rows; load the staged set again"
+            )
+        settling.forget(target, standing.begun, stage)
+        entry = entry_for(plan, applying.changes(target, plan, stage), uuid)
+        target.ledger.begin(entry, target.store.name(stage))
+        return entry
+
+    def _clean(self) -> None:
+        # The load is settled; what cannot be dropped now is dropped by whoever opens the table next.
+        with suppress(OwnLensError), reported(self._target.store.config, self._target.table):
+            settling.discard(self._target, self._label.attempt)
+
+    def abort(self) -> None:
+        faults.reach("abort")
+        self._clean()
+
+    def close(self) -> None:
+        attempts.end(self._label.attempt)
+
+
+class ReplaySession(LoadSession):
+    """The attempt that found its load applied by `open` itself, which finished what a crashed attempt had begun."""
+
+    def __init__(self, result: LoadResult) -> None:
+        self._result = result
+
+    @property
+    def writer(self) -> PartWriter:
+        return NothingToWrite()
+
+    def commit(self, receipts: Sequence[Receipt]) -> LoadResult:
+        return replace(self._result, replayed=True)
+
+    def abort(self) -> None:
+        """Nothing is staged."""
+
+
+class NothingToWrite:
+    """Takes parts of a load whose rows are in the table already."""
+
+    def write(self, part: StagedPart) -> Receipt:
+        return Receipt(part.part_id, part.rows)

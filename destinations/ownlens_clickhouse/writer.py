@@ -1,0 +1,82 @@
+"""Writes each staged part to a table of its own, so that no writer can disturb another or a commit."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, replace
+from typing import cast
+
+from ownlens_plugins import faults
+from ownlens_plugins.api import LoadPlan, Receipt, StagedPart
+from ownlens_plugins.contracts import Strategy, TableContract
+from ownlens_plugins.errors import Retryable
+
+from . import attempts, sql
+from .attempts import Internal
+from .client import Store
+from .columns import UuidAs
+from .config import ClickHouseConfig, ClickHouseOptions
+from .definition import TableDefinition, define
+from .failures import reported
+from .parts import prepared
+
+
+@dataclass(frozen=True)
+class ClickHouseWriter:
+    """Picklable: holds the configuration, and takes a connection from the pool of the process it runs in."""
+
+    config: ClickHouseConfig
+    contract: TableContract
+    definition: TableDefinition
+    uuid_as: UuidAs
+    becomes_target: bool
+    label: Internal
+
+    def write(self, part: StagedPart) -> Receipt:
+        """Insert a part into a new table; the receipt names it.
+
+        Raises:
+            Retryable: it was not written, or the attempt is over. Rejected: ClickHouse refuses the rows.
+        """
+        if self._is_over():
+            raise Retryable(f"{self.contract.table}: clickhouse: this attempt is over; load the staged set again")
+        store = Store(self.config)
+        with reported(self.config, self.contract.table):
+            table = self.new_table(store)
+            if part.rows:
+                with prepared(part, self.contract, uuid_as=self.uuid_as) as ready:
+                    store.insert_parquet(table, ready.columns, ready.file)
+            rows = int(store.rows(f"SELECT count() FROM {store.name(table)}")[0][0])
+        faults.reach("part_written")
+        return Receipt(part.part_id, rows, {"table": table})
+
+    def new_table(self, store: Store) -> str:
+        """Create an empty table for one part and return its name."""
+        label = replace(self.label, role=f"p{secrets.token_hex(4)}")
+        store.run(
+            sql.create_stage(
+                store.name(label.name),
+                self.definition,
+                sequence=label.sequence,
+                becomes_target=self.becomes_target,
+                label=label.name,
+            )
+        )
+        return label.name
+
+    def _is_over(self) -> bool:
+        # Only the process that opened the attempt knows; elsewhere the rows stay in a table that nobody commits.
+        return self.label.pid == os.getpid() and not attempts.is_live(self.label.attempt)
+
+
+def writer_for(plan: LoadPlan, config: ClickHouseConfig, label: Internal) -> ClickHouseWriter:
+    """Return the writer of one attempt."""
+    return ClickHouseWriter(
+        config=config,
+        contract=plan.contract,
+        definition=define(plan),
+        uuid_as=cast(ClickHouseOptions, plan.options).uuid_as,
+        becomes_target=plan.strategy is Strategy.OVERWRITE,
+        label=label,
+    )

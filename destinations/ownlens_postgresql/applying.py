@@ -1,0 +1,230 @@
+"""Bring a staged set's rows into its table, inside the load's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from ownlens_plugins.api import LoadPlan, StagedPart
+from ownlens_plugins.contracts import Reference, Strategy
+from ownlens_plugins.errors import Rejected, Retryable
+
+from . import sql
+from .catalog import foreign_keys_to, tables_named
+from .config import OnConflict, PostgreSQLOptions
+from .connection import Connection
+from .ledger import Counts, Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The table as this load finds it. `plain` says that COPY stores exactly the rows that it is sent."""
+
+    oid: int
+    plain: bool
+    has_kept: bool
+
+
+@dataclass(frozen=True)
+class Applying:
+    """One staged set on its way into one table. `parts` are those that the receipts name."""
+
+    connection: Connection
+    schema: str
+    ledger: Ledger
+    plan: LoadPlan
+    options: PostgreSQLOptions
+    parts: Sequence[StagedPart]
+
+    @property
+    def table(self) -> str:
+        return sql.qualified(self.schema, self.plan.table)
+
+    def run(self) -> Counts:
+        """Apply the strategy and count.
+
+        Raises:
+            Rejected: the parts do not hold the rows that the plan names, or cannot be read.
+            Retryable: a part cannot be read now.
+        """
+        target = self._target()
+        if self._copies_straight(target):
+            return self._copy_straight()
+        if self.plan.strategy is Strategy.OVERWRITE:
+            return self._overwrite(target)
+        return self._merge(target)
+
+    def _target(self) -> Target:
+        rows = self.connection.run(_TARGET.format(quarantine=self.ledger.quarantine), self.schema, self.plan.table)
+        if not rows:
+            raise Retryable(f"{self.plan.table}: postgresql table {self.table} vanished after open; run it again")
+        return Target(*rows[0])
+
+    def _copies_straight(self, target: Target) -> bool:
+        return (
+            self.plan.strategy is Strategy.APPEND
+            and self.options.conflict is OnConflict.ERROR
+            and not (self.options.enforces_references and self.plan.contract.references)
+            and target.plain
+            and not target.has_kept
+        )
+
+    def _copy_straight(self) -> Counts:
+        self._copy(self.plan.table, self.schema)
+        return Counts(inserted=self.plan.rows)
+
+    def _copy(self, table: str, schema: str | None) -> None:
+        if self.plan.rows == 0 and not self.parts:
+            return
+        source = StagedRows(self.plan, self.parts)
+        try:
+            sent = self.connection.copy(table, schema, source.reader())
+        except Exception:
+            if source.error is not None:
+                raise source.translated() from source.error
+            raise
+        self._check_count(sent)
+
+    def _check_count(self, found: int) -> None:
+        if found != self.plan.rows:
+            raise Rejected(
+                f"{self.plan.table}: {self.plan.rows} rows are staged, but postgresql was sent {found}; "
+                "the staged set is damaged: stage the table again"
+            )
+
+    # --- by way of a temporary table
+
+    def _merge(self, target: Target) -> Counts:
+        contract = self.plan.contract
+        self._stage()
+        if target.has_kept:
+            self.ledger.restore_kept(self.connection, contract)
+        orphans = self._mark_orphans(within_set=False)
+        dropped = self.connection.run(sql.drop_superseded(contract), slow=True)[0][0] if target.has_kept else 0
+        rejected, released = self._tally(dropped)
+        conflict = self.options.conflict
+        inserted, updated = self._apply(conflict, kept=target.has_kept, any_version=False)
+        if conflict is OnConflict.ERROR:
+            self._check_inserted(inserted + updated, self.plan.rows - dropped - rejected, released)
+        if orphans:
+            self.ledger.keep_orphans(self.connection, self.plan)
+        if target.has_kept:
+            self.ledger.forget_settled(self.connection, self.plan)
+        unchanged = self.plan.rows - rejected + released - inserted - updated
+        return Counts(inserted, updated, unchanged, rejected=rejected, released=released)
+
+    def _overwrite(self, target: Target) -> Counts:
+        """Leave the staged rows, and rows that other tables still reference."""
+        self._stage()
+        orphans = self._mark_orphans(within_set=True)
+        rejected, _ = self._tally(0)
+        inserted, updated = self._apply(OnConflict.UPDATE, kept=False, any_version=True)
+        deleted = self._delete_unstaged(target)
+        if orphans:
+            self.ledger.keep_orphans(self.connection, self.plan)
+        if target.has_kept:
+            self.ledger.forget_settled(self.connection, self.plan)
+        unchanged = self.plan.rows - rejected - inserted - updated
+        return Counts(inserted, updated, unchanged, deleted, rejected)
+
+    def _stage(self) -> None:
+        self.connection.run(sql.create_stage(self.plan.contract))
+        self._copy(sql.STAGE_NAME, None)
+
+    def _tally(self, dropped: int) -> tuple[int, int]:
+        staged, rejected, released = self.connection.run(sql.tally(), slow=True)[0]
+        self._check_count(staged + dropped)
+        return rejected, released
+
+    def _apply(self, conflict: OnConflict, *, kept: bool, any_version: bool) -> tuple[int, int]:
+        statement = sql.apply_stage(self.table, self.plan.contract, conflict, kept=kept, any_version=any_version)
+        inserted, updated = self.connection.run(statement, slow=True)[0]
+        return inserted, updated
+
+    def _check_inserted(self, changed: int, staged: int, released: int) -> None:
+        """A plain insert stores every row or fails, unless a trigger swallows some."""
+        if not staged <= changed <= staged + released:
+            raise Rejected(
+                f"{self.plan.table}: postgresql stored {changed} of {staged} rows; "
+                f"a trigger or rule of {self.table} drops the others: disable it for the loader"
+            )
+
+    # --- references
+
+    def _mark_orphans(self, *, within_set: bool) -> int:
+        """Give a reason to staged rows without a parent; return how many.
+
+        Raises:
+            adbc.Error: the database refuses.
+        """
+        references = self.plan.contract.references if self.options.enforces_references else ()
+        if not references:
+            return 0
+        present = tables_named(self.connection, self.schema, {reference.table for reference in references})
+        others = [ref for ref in references if ref.table in present and ref.table != self.plan.table]
+        own = [ref for ref in references if ref.table == self.plan.table]
+        marked = sum(self._mark(ref, [sql.qualified(self.schema, ref.table)]) for ref in others)
+        return marked + self._mark_own_orphans(own, within_set=within_set)
+
+    def _mark(self, reference: Reference, parents: Sequence[str]) -> int:
+        return self.connection.change(sql.mark_orphans(reference, parents), slow=True)
+
+    def _mark_own_orphans(self, references: Sequence[Reference], *, within_set: bool) -> int:
+        # An overwrite removes what is not staged, so only staged rows count as parents. Each round can take the
+        # parents of others.
+        parents = [sql.STAGE] if within_set else [sql.STAGE, self.table]
+        marked = 0
+        while found := sum(self._mark(ref, parents) for ref in references):
+            marked += found
+        return marked
+
+    def _delete_unstaged(self, target: Target) -> int:
+        contract = self.plan.contract
+        keys = foreign_keys_to(self.connection, target.oid)
+        own = [key for key in keys if key.is_own]
+        self.connection.run(sql.create_doomed(self.table, contract, [key for key in keys if not key.is_own]), slow=True)
+        while sum(self.connection.change(sql.spare_parents(self.table, contract, key), slow=True) for key in own):
+            pass
+        return self.connection.change(sql.delete_doomed(self.table, contract), slow=True)
+
+
+_TARGET = """
+SELECT c.oid::bigint,
+    c.relkind = 'r' AND NOT row_security_active(c.oid)
+        AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal),
+    EXISTS (SELECT FROM {quarantine} AS q WHERE q.table_schema = $1::text AND q.table_name = $2::text)
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = $1::text AND c.relname = $2::text
+"""
+
+
+class StagedRows:
+    """The rows of some parts as one stream that remembers why it broke: the driver passes on only text."""
+
+    def __init__(self, plan: LoadPlan, parts: Sequence[StagedPart]) -> None:
+        self._plan = replace(plan, parts=tuple(parts))
+        self.error: Exception | None = None
+
+    def reader(self) -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(self._plan.schema, self._batches())
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._plan.reader()
+        except Exception as error:
+            self.error = error
+            raise
+
+    def translated(self) -> Rejected | Retryable:
+        """Return the error for a part that cannot be read."""
+        if isinstance(self.error, FileNotFoundError | pa.ArrowInvalid | pa.ArrowTypeError):
+            return Rejected(
+                f"{self._plan.table}: a part of staged set {self._plan.load_id} for postgresql is missing or damaged "
+                f"({type(self.error).__name__}); stage the table again"
+            )
+        return Retryable(
+            f"{self._plan.table}: a part of staged set {self._plan.load_id} for postgresql cannot be read now "
+            f"({type(self.error).__name__}); run it again"
+        )

@@ -1,0 +1,141 @@
+"""The PostgreSQL destination."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from itertools import chain
+from typing import ClassVar
+
+import pyarrow as pa
+
+from ownlens_plugins.api import Destination, LoadPlan, LoadResult, SqlValidationTarget
+from ownlens_plugins.contracts import Strategy
+from ownlens_plugins.errors import CommitUnknown, Rejected, Retryable
+from ownlens_plugins.faults import reach
+
+from . import sql
+from .catalog import tables_named
+from .columns import as_contract
+from .config import PostgreSQLConfig, PostgreSQLOptions
+from .database import Database
+from .errors import is_missing
+from .ledger import Ledger
+from .session import PostgreSQLSession
+from .tables import ensure_table
+from .validation import create_view, drop_stale_views, drop_view, validation_url
+
+
+class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
+    """Tables of one schema of a PostgreSQL database, 15 or newer. Each load is one transaction."""
+
+    name: ClassVar[str] = "postgresql"
+    aliases: ClassVar[tuple[str, ...]] = ("postgres",)
+    config_type = PostgreSQLConfig
+    options_type = PostgreSQLOptions
+    strategies: ClassVar[frozenset[Strategy]] = frozenset({Strategy.APPEND, Strategy.UPSERT, Strategy.OVERWRITE})
+
+    def __init__(self, config: PostgreSQLConfig) -> None:
+        super().__init__(config)
+        self._database = Database(config)
+        self._ledger = Ledger(config.ledger_schema, config.db_schema)
+        self._ensured: dict[str, tuple[str, bool]] = {}
+        self._lock = threading.Lock()
+
+    def find_commit(self, plan: LoadPlan) -> LoadResult | None:
+        with self._database.transaction(self._database.context(plan.table), reading=True) as connection:
+            try:
+                return self._ledger.find(connection, plan)
+            except Exception as error:
+                if is_missing(error):  # nothing was loaded into this database yet
+                    return None
+                raise
+
+    def open(self, plan: LoadPlan) -> PostgreSQLSession:
+        options = self._options(plan)
+        if plan.strategy not in self.strategies:
+            raise Rejected(f"{plan.table}: postgresql has no strategy {plan.strategy}; use {_words(self.strategies)}")
+        self._ensure(plan, options)
+        reach("stage_open")
+        return PostgreSQLSession(self._database, self.config, self._ledger, plan, options, self._forget_table)
+
+    def _options(self, plan: LoadPlan) -> PostgreSQLOptions:
+        if not isinstance(plan.options, PostgreSQLOptions):
+            raise Rejected(f"{plan.table}: the plan was made for another destination than postgresql; plan it again")
+        return plan.options
+
+    def _ensure(self, plan: LoadPlan, options: PostgreSQLOptions) -> None:
+        """Make the table and the ledger fit, once per contract and process."""
+        wanted = (plan.contract.fingerprint, options.enforces_references)
+        if self._ensured.get(plan.table) == wanted:
+            return
+        context = self._database.context(plan.table)
+        with self._database.transaction(context) as connection:
+            complete = ensure_table(
+                connection,
+                self.config.db_schema,
+                plan.contract,
+                self._ledger,
+                references=options.enforces_references,
+            )
+            try:
+                self._database.commit(connection, context)
+            except CommitUnknown as error:  # definitions can be made again without harm
+                raise Retryable(str(error)) from None
+        if complete:
+            with self._lock:
+                self._ensured[plan.table] = wanted
+
+    def _forget_table(self, table: str) -> None:
+        with self._lock:
+            self._ensured.pop(table, None)
+
+    def read(self, plan: LoadPlan) -> pa.RecordBatchReader:
+        rows = self._rows(plan)
+        # The first batch now, so that a missing table is an error here and not inside Arrow.
+        first = next(rows, None)
+        return pa.RecordBatchReader.from_batches(plan.schema, rows if first is None else chain([first], rows))
+
+    def _rows(self, plan: LoadPlan) -> Iterator[pa.RecordBatch]:
+        schema = self.config.db_schema
+        with self._database.transaction(self._database.context(plan.table), reading=True) as connection:
+            if plan.table not in tables_named(connection, schema, [plan.table]):
+                raise Rejected(f"{plan.table}: postgresql has no such table in schema {schema!r}; load it first")
+            names = sql.listed(plan.contract.column_names)
+            for batch in connection.stream(f"SELECT {names} FROM {sql.qualified(schema, plan.table)}"):
+                yield as_contract(batch, plan.schema)
+
+    def check(self) -> None:
+        """Connect and return.
+
+        Raises:
+            Retryable: not reachable now.
+            Rejected: the server refuses, is older than 15, or runs with synchronous_commit off.
+        """
+        with self._database.transaction(self._database.context("check")):
+            pass
+
+    def validation_target(self, plan: LoadPlan) -> SqlValidationTarget:
+        """Return the table, or a view of the touched slice that `release_validation_target` drops."""
+        schema, relation = self.config.db_schema, plan.table
+        if plan.touched is not None:
+            context = self._database.context(plan.table)
+            with self._database.transaction(context) as connection:
+                drop_stale_views(connection, schema)
+                relation = create_view(connection, schema, plan, plan.touched)
+                self._database.commit(connection, context)
+        return SqlValidationTarget(validation_url(self.config), schema, relation, "postgresql")
+
+    def release_validation_target(self, target: SqlValidationTarget) -> None:
+        """Drop the view, if the target is one."""
+        context = self._database.context(target.relation)
+        with self._database.transaction(context) as connection:
+            drop_view(connection, self.config.db_schema, target.relation)
+            self._database.commit(connection, context)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _words(strategies: frozenset[Strategy]) -> str:
+    return ", ".join(sorted(strategies))

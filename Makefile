@@ -17,12 +17,12 @@ help:  ## list the targets
 	$(BIN)/python -m pip --quiet --disable-pip-version-check install uv
 
 .venv/demo: .venv/bin/uv $(DEMO_LOCK) pyproject.toml
-	$(UV) install --quiet --python $(BIN)/python --require-hashes -r $(DEMO_LOCK)
+	$(UV) install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r $(DEMO_LOCK)
 	$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/test: .venv/bin/uv $(TEST_LOCK) pyproject.toml
-	$(UV) install --quiet --python $(BIN)/python --require-hashes -r $(TEST_LOCK)
+	$(UV) install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r $(TEST_LOCK)
 	$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@ .venv/demo
 

@@ -192,7 +192,7 @@ class LoadSession(ABC):
     def abort(self) -> None:
         """Discard the attempt. Only called when nothing can have landed."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # nothing to release is a good answer
         """Release connections. Called last, also after an error; must not raise."""
 
     def __enter__(self) -> Self:
@@ -250,7 +250,7 @@ class Destination(ABC, Generic[ConfigT, OptionsT]):
     def read(self, plan: LoadPlan) -> pa.RecordBatchReader:
         """Stream the table's visible rows, in contract types and column order, in no particular row order."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Release pooled connections. The destination may be used again afterwards."""
 
 

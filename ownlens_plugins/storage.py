@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -104,9 +105,14 @@ class LocalFolder:
         return sorted(str(path.relative_to(base)) for path in found)
 
     def remove(self, prefix: str) -> None:
-        for name in self.list(prefix):
-            Path(self.uri(name)).unlink(missing_ok=True)
-        _remove_empty(Path(self.uri(prefix)))
+        shutil.rmtree(self.uri(prefix), ignore_errors=True)
+
+
+def publish_folder(draft: Path, target: Path) -> None:
+    """Give a finished folder of the same file system its final name, durably; its files must be synced already."""
+    _sync_folder(draft)
+    draft.rename(target)
+    _sync_folder(target.parent)
 
 
 def _write_synced(path: Path, content: bytes) -> None:
@@ -122,14 +128,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _remove_empty(folder: Path) -> None:
-    if not folder.is_dir():
-        return
-    for inner in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
-        inner.rmdir()
-    folder.rmdir()
 
 
 @dataclass(frozen=True)

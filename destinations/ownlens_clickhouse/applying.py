@@ -12,7 +12,7 @@ from ownlens_plugins.errors import CommitUnknown
 from . import schema, sql
 from .client import DIFFERENT_COLUMNS, has_code
 from .definition import LOAD
-from .ledger import Changes, Entry, strategy_of
+from .ledger import Changes, Entry
 from .target import Target
 
 
@@ -41,14 +41,7 @@ def apply(target: Target, entry: Entry, stage: str) -> None:
         Strategy.UPSERT: _upsert,
         Strategy.OVERWRITE: _overwrite,
     }
-    steps[strategy_of(entry)](target, entry, stage)
-
-
-def undo_append(target: Target, entry: Entry, fence: str) -> None:
-    """Remove what is visible of a begun append whose staged rows are lost."""
-    if strategy_of(entry) is Strategy.APPEND:
-        for partition in target.partitions(target.name, sequence=entry.sequence):
-            target.store.run(sql.delete_load(target.name, target.store.name(fence), partition, entry.sequence))
+    steps[entry.strategy](target, entry, stage)
 
 
 def _append(target: Target, entry: Entry, stage: str) -> None:
@@ -68,7 +61,7 @@ def _append(target: Target, entry: Entry, stage: str) -> None:
         _expect(target, count.lasting, after[partition].lasting if partition in after else 0)
 
 
-def _replace(target: Target, entry: Entry, stage: str) -> None:
+def _replace(target: Target, _: Entry, stage: str) -> None:
     source = target.store.name(stage)
     staged = target.partitions(source)
     for partition in staged:  # only partitions with rows: replacing by an empty one would drop it
@@ -79,12 +72,12 @@ def _replace(target: Target, entry: Entry, stage: str) -> None:
         _expect(target, count.lasting, after[partition].lasting if partition in after else 0)
 
 
-def _upsert(target: Target, entry: Entry, stage: str) -> None:
+def _upsert(target: Target, _: Entry, stage: str) -> None:
     source = target.store.name(stage)
     for partition in target.partitions(source):
         _copy(target, stage, sql.attach(target.name, source, partition))
     faults.reach("after_commit")
-    absent, newer, _, _ = _versions(target, stage)
+    absent, newer, *_same_or_older = _versions(target, stage)
     _expect(target, 0, absent + newer)
 
 

@@ -143,7 +143,7 @@ class Store:
 
     def arrow(self, query: str) -> Iterator[pa.RecordBatch]:
         """Stream a query's result; memory stays at a few blocks."""
-        return self._arrow_http(query) if self.shared else self._arrow_embedded(query)
+        return self._arrow_http(query) if self.config.interface == "http" else self._arrow_embedded(query)
 
     def _arrow_http(self, query: str) -> Iterator[pa.RecordBatch]:
         with self._pool.client() as client:

@@ -46,7 +46,8 @@ class TableDefinition:
 
     @property
     def order_sql(self) -> str:
-        return f"({sql.identifiers(self.order)})"
+        columns = sql.identifiers(self.order)
+        return columns if len(self.order) == 1 else f"({columns})"
 
     @property
     def merges_rows(self) -> bool:

@@ -77,7 +77,7 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         return ClickHouseSession(target, plan, own)
 
     def _cleared(self, target: Target, own: Internal) -> Standing:
-        leftovers = target.leftovers()
+        leftovers = target.survey().leftovers
         if not any(attempts.is_dead(each.label, shared=self._store.shared) for each in leftovers):
             return Standing()
         with turn(target):

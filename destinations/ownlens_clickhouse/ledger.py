@@ -1,16 +1,19 @@
-"""The database's own record of loads: what is applied (the ledger), and what was about to be (the redo table).
+"""The database's own record of the loads that are applied, and the redo record of one that is about to be.
 
-A redo row is written when a load's rows are staged and counted, before the first of them becomes visible. From then on
-the load can only be finished, by whoever comes next. The ledger row is written when all rows are visible.
+The redo record is the comment of the table that holds the staged rows. It is written when they are all there and
+counted, before the first becomes visible. From then on the load can only be finished, by whoever comes next, and the
+record goes where the rows go. The ledger row is written when all rows are visible.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields, replace
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 from uuid import UUID
 
 from ownlens_plugins.api import LoadPlan, LoadResult
@@ -20,12 +23,12 @@ from ownlens_plugins.errors import StagedSetChanged
 from .client import UNKNOWN_DATABASE, UNKNOWN_TABLE, Store, has_code
 
 LEDGER = "_ownlens_ledger"
-REDO = "_ownlens_redo"
+_REDO = "ownlens load "
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One load of one table. Field names are column names of both tables.
+    """One load of one table. Field names are the ledger's column names.
 
     `stage` is the UUID of the table that holds the staged rows, by which a finisher knows it under any name.
     """
@@ -34,7 +37,7 @@ class Entry:
     sequence: int
     load_id: str
     digest: str
-    strategy: str
+    strategy: Strategy
     rows: int
     inserted: int
     updated: int
@@ -67,6 +70,17 @@ class Entry:
         now = datetime.now(UTC)
         return replace(self, committed_at=now, seconds=(now - self.begun_at).total_seconds())
 
+    def redo(self) -> str:
+        """Return the redo record."""
+        return _REDO + json.dumps(asdict(self), default=str)
+
+
+def read_redo(comment: str) -> Entry | None:
+    """Return the load that a table's comment records as begun; None when it records none."""
+    if not comment.startswith(_REDO):
+        return None
+    return _entry(json.loads(comment.removeprefix(_REDO)))
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -78,23 +92,30 @@ class Changes:
     deleted: int = 0
 
 
-_TYPES = {"str": "String", "int": "UInt64", "UUID": "UUID", "datetime": "DateTime64(6, 'UTC')", "float": "Float64"}
+_TYPES = {
+    "str": "String",
+    "Strategy": "String",
+    "int": "UInt64",
+    "UUID": "UUID",
+    "datetime": "DateTime64(6, 'UTC')",
+    "float": "Float64",
+}
 _COLUMNS = {field.name: _TYPES[str(field.type)] for field in fields(Entry)}
 _NAMES = ", ".join(f"`{name}`" for name in _COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a table has come: this load's entry, the newest one, and loads that were begun after it."""
+    """How far a table has come, as seen from one load: its own entry, and the newest load that is applied."""
 
     this: Entry | None = None
-    newest: Entry | None = None
-    begun: tuple[Entry, ...] = ()
+    newest: int | None = None
+    newest_at: datetime | None = None
 
     @property
     def position(self) -> int:
-        """The sequence that the next load comes after, plus one; 0 when nothing is applied."""
-        return 0 if self.newest is None else self.newest.sequence + 1
+        """The first sequence that may still be applied."""
+        return 0 if self.newest is None else self.newest + 1
 
     def outcome(self, plan: LoadPlan) -> LoadResult | None:
         """Return what this load has become, or None when it is still to be applied.
@@ -109,60 +130,60 @@ class Standing:
                     "staged sets must not change, so stage the rows again under a new number"
                 )
             return self.this.result()
-        if self.newest is None or self.newest.sequence < plan.sequence:
+        if plan.sequence >= self.position:
             return None
-        at = self.newest.committed_at
-        return LoadResult(plan.load_id, plan.digest, rows=0, inserted=0, replayed=True, committed_at=at)
+        return LoadResult(plan.load_id, plan.digest, rows=0, inserted=0, replayed=True, committed_at=self.newest_at)
 
 
 class Ledger:
-    """Reads and writes both tables of one database."""
+    """Reads and writes the ledger of one database."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._ledger, self._redo = store.name(LEDGER), store.name(REDO)
+        self._name = store.name(LEDGER)
 
     def create(self) -> None:
-        """Create both tables if absent."""
+        """Create the ledger if absent."""
         columns = ", ".join(f"`{name}` {kind}" for name, kind in _COLUMNS.items())
-        for name in (self._ledger, self._redo):
-            self._store.run(
-                f"CREATE TABLE IF NOT EXISTS {name} ({columns}) ENGINE = MergeTree ORDER BY (`table`, `sequence`)"
-            )
+        self._store.run(
+            f"CREATE TABLE IF NOT EXISTS {self._name} ({columns}) ENGINE = MergeTree ORDER BY (`table`, `sequence`)"
+        )
 
     def standing(self, table: str, sequence: int) -> Standing:
         """Return how far a table has come; nothing at all when there is no ledger yet."""
-        newest = f"(SELECT max(`sequence`) FROM {self._ledger} WHERE `table` = {{table:String}})"
-        after = f"`sequence` > {newest} OR NOT EXISTS (SELECT 1 FROM {self._ledger} WHERE `table` = {{table:String}})"
         try:
-            rows = self._store.rows(
-                f"SELECT true, {_NAMES} FROM {self._ledger} WHERE `table` = {{table:String}} "
-                f"AND (`sequence` = {{sequence:UInt64}} OR `sequence` = {newest}) UNION ALL "
-                f"SELECT false, {_NAMES} FROM {self._redo} WHERE `table` = {{table:String}} AND ({after})",
+            newest = self._store.rows(
+                f"SELECT `sequence`, `committed_at` FROM {self._name} WHERE `table` = {{table:String}} "
+                "ORDER BY `sequence` DESC LIMIT 1",
                 table=table,
-                sequence=sequence,
             )
         except Exception as error:
             if has_code(error, UNKNOWN_TABLE, UNKNOWN_DATABASE):
                 return Standing()
             raise
-        return _standing([(bool(row[0]), _entry(row[1:])) for row in rows], sequence)
+        if not newest:
+            return Standing()
+        last, moment = int(newest[0][0]), newest[0][1].replace(tzinfo=UTC)
+        return Standing(self._entry_of(table, sequence) if last >= sequence else None, last, moment)
 
-    def begin(self, entry: Entry, stage: str) -> None:
-        """Record that a load's rows are staged and counted."""
-        self._insert(self._redo, entry, stage)
+    def _entry_of(self, table: str, sequence: int) -> Entry | None:
+        rows = self._store.rows(
+            f"SELECT {_NAMES} FROM {self._name} WHERE `table` = {{table:String}} AND `sequence` = {{sequence:UInt64}}",
+            table=table,
+            sequence=sequence,
+        )
+        return _entry(dict(zip(_COLUMNS, rows[0], strict=True))) if rows else None
 
-    def finish(self, entry: Entry, stage: str) -> None:
-        """Record that a load's rows are all visible."""
-        self._insert(self._ledger, entry, stage)
+    def record(self, entry: Entry, stage: str) -> None:
+        """Record that a load's rows are all visible.
 
-    def _insert(self, name: str, entry: Entry, stage: str) -> None:
-        # Counting the staged table makes the statement fail once another attempt has renamed that table: an attempt
-        # that was taken over records nothing.
+        Counting the staged table makes the statement fail once another attempt has renamed that table: an attempt
+        that was taken over records nothing.
+        """
         values = ", ".join(f"{{{column}:{kind}}}" for column, kind in _COLUMNS.items())
         self._store.run(
-            f"INSERT INTO {name} ({_NAMES}) SELECT {values} FROM (SELECT count() FROM {stage})",
-            **dict(zip(_COLUMNS, (_bound(value) for value in astuple(entry)), strict=True)),
+            f"INSERT INTO {self._name} ({_NAMES}) SELECT {values} FROM (SELECT count() FROM {stage})",
+            **dict(zip(_COLUMNS, map(_bound, astuple(entry)), strict=True)),
         )
 
 
@@ -174,7 +195,7 @@ def entry_for(plan: LoadPlan, changes: Changes, stage: UUID) -> Entry:
         sequence=plan.sequence,
         load_id=plan.load_id,
         digest=plan.digest,
-        strategy=plan.strategy.value,
+        strategy=plan.strategy,
         rows=plan.rows,
         inserted=changes.inserted,
         updated=changes.updated,
@@ -191,26 +212,13 @@ def entry_for(plan: LoadPlan, changes: Changes, stage: UUID) -> Entry:
     )
 
 
-def strategy_of(entry: Entry) -> Strategy:
-    """Return the strategy that a load was begun with."""
-    return Strategy(entry.strategy)
-
-
-def _standing(found: Sequence[tuple[bool, Entry]], sequence: int) -> Standing:
-    applied = [entry for committed, entry in found if committed]
-    begun = [entry for committed, entry in found if not committed]
-    this = next((entry for entry in applied if entry.sequence == sequence), None)
-    newest = max(applied, key=lambda entry: entry.sequence, default=None)
-    return Standing(this, newest, tuple(sorted(begun, key=lambda entry: (entry.sequence, entry.begun_at))))
-
-
-def _entry(row: Sequence[object]) -> Entry:
-    named = dict(zip(_COLUMNS, row, strict=True))
+def _entry(values: Mapping[str, Any]) -> Entry:
+    named = dict(values)
     for name in ("begun_at", "committed_at"):
         moment = named[name]
-        assert isinstance(moment, datetime)
+        moment = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
         named[name] = moment.replace(tzinfo=UTC)
-    return Entry(**named)  # type: ignore[arg-type]  # the columns are the fields
+    return Entry(**{**named, "strategy": Strategy(named["strategy"]), "stage": UUID(str(named["stage"]))})
 
 
 def _bound(value: object) -> object:

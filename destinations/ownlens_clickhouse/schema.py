@@ -132,7 +132,7 @@ def _different_storage(target: Target, found: Found) -> Iterator[str]:
         yield f"keeps the newest row by {arguments.rstrip(')') or 'insertion'}, not {version}"
     for what, here, wanted in (
         ("partitioned", found.partition, definition.partition),
-        ("ordered", found.order, sql.identifiers(definition.order)),
+        ("ordered", found.order.removeprefix("(").removesuffix(")"), sql.identifiers(definition.order)),
     ):
         if here != _spelled(target, wanted):
             yield f"is {what} by {here or 'nothing'}, not {wanted or 'nothing'}"

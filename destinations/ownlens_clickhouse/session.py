@@ -13,14 +13,14 @@ from ownlens_plugins.errors import OwnLensError, Retryable
 from . import applying, attempts, settling, sql
 from .attempts import Internal, parse
 from .failures import reported, unknown_outcome
-from .ledger import Entry, Standing, entry_for
+from .ledger import Entry, entry_for
 from .target import Target
 from .turns import take, turn
 from .writer import writer_for
 
 
 class ClickHouseSession(LoadSession):
-    """Loads one plan. Until the redo row is written nothing is visible; from then on the load can only be finished."""
+    """Loads one plan. Until the redo record is written nothing is visible; from then on it can only be finished."""
 
     def __init__(self, target: Target, plan: LoadPlan, label: Internal) -> None:
         self._target = target
@@ -42,7 +42,7 @@ class ClickHouseSession(LoadSession):
                 if result := standing.outcome(self._plan):
                     self._clean()
                     return replace(result, replayed=True)
-                entry = self._begin(taken.name, standing)
+                entry = self._begin(taken.name)
                 with unknown_outcome(target.table):
                     done = settling.finish(target, entry, taken.name)
                 faults.reach("cleanup")
@@ -58,7 +58,7 @@ class ClickHouseSession(LoadSession):
         assert stage is not None  # our own writer named it
         return stage
 
-    def _begin(self, stage: str, standing: Standing) -> Entry:
+    def _begin(self, stage: str) -> Entry:
         target, plan = self._target, self._plan
         staged = sum(count.rows for count in target.partitions(target.store.name(stage)).values())
         uuid = target.uuid_of(stage)
@@ -66,9 +66,8 @@ class ClickHouseSession(LoadSession):
             raise Retryable(
                 f"{plan.table}: {plan.destination} has {staged} of {plan.rows} staged rows; load the staged set again"
             )
-        settling.forget(target, standing.begun, stage)
         entry = entry_for(plan, applying.changes(target, plan, stage), uuid)
-        target.ledger.begin(entry, target.store.name(stage))
+        target.begin(entry, stage)
         return entry
 
     def _clean(self) -> None:
@@ -94,7 +93,7 @@ class ReplaySession(LoadSession):
     def writer(self) -> PartWriter:
         return NothingToWrite()
 
-    def commit(self, receipts: Sequence[Receipt]) -> LoadResult:
+    def commit(self, _: Sequence[Receipt]) -> LoadResult:
         return replace(self._result, replayed=True)
 
     def abort(self) -> None:

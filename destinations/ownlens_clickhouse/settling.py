@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
-from uuid import UUID
 
 from ownlens_plugins import faults
 from ownlens_plugins.api import new_attempt
@@ -24,7 +22,7 @@ def finish(target: Target, entry: Entry, stage: str) -> Entry:
     applying.apply(target, entry, stage)
     faults.reach("before_ledger")
     done = entry.committed()
-    target.ledger.finish(done, target.store.name(stage))
+    target.ledger.record(done, target.store.name(stage))
     return done
 
 
@@ -38,50 +36,48 @@ def settle(target: Target, own: Internal) -> Standing:
         Retryable: an earlier load could not be finished now.
     """
     standing = target.standing(own.sequence)
-    for leftover in target.leftovers():
-        if leftover.label.attempt != own.attempt:
-            standing = _settle_one(target, leftover, standing, own)
-    return standing
-
-
-def _settle_one(target: Target, leftover: Leftover, standing: Standing, own: Internal) -> Standing:
+    survey = target.survey()
     if target.store.shared:
-        # Others may be committing: only a claim that was taken over may be finished.
-        if is_claim(leftover):
-            return take_over(target, leftover, own) if _is_dead(target, leftover) else standing
-        if is_garbage(target, leftover, standing):
+        for leftover in survey.leftovers:
+            _settle_shared(target, leftover, standing, own)
+        return target.standing(own.sequence)
+    # Only this process writes, and it has the turn: every begun load has been given up, also one whose session still
+    # looks for the outcome.
+    if entry := survey.exchanged(standing.position):
+        _finish_for_another(target, entry, target.table)
+    for leftover in survey.leftovers:
+        if entry := leftover.begun(standing.position):
+            _finish_for_another(target, entry, leftover.table)
+        if entry or _is_garbage(target, leftover, standing):
             target.drop(leftover.table)
-        return standing
-    # Only this process writes and it has the turn, so every begun load has been given up, also one whose session
-    # still looks for the outcome.
-    if is_garbage(target, leftover, standing) or leftover.uuid in {entry.stage for entry in standing.begun}:
-        return _resolve(target, leftover.table, leftover.uuid, standing, own.sequence)
-    return standing
+    return target.standing(own.sequence)
 
 
-def take_over(target: Target, claim: Leftover, own: Internal) -> Standing:
+def _settle_shared(target: Target, leftover: Leftover, standing: Standing, own: Internal) -> None:
+    # Others may be committing: only a claim that was taken over may be finished.
+    if leftover.is_claim:
+        if attempts.is_dead(leftover.label, shared=True):
+            take_over(target, leftover, own)
+    elif _is_garbage(target, leftover, standing):
+        target.drop(leftover.table)
+
+
+def take_over(target: Target, claim: Leftover, own: Internal) -> None:
     """Take a claim away from an attempt that is gone, wait for its last statement, and finish its load.
 
     The new name belongs to an attempt that is over, so that anybody may go on when this process dies, and so that
     giving up the caller's own load leaves the rows alone.
     """
     taken = replace(own, attempt=new_attempt(), role=f"at{claim.uuid.hex[:8]}")
-    if target.rename(claim.table, taken.name):
-        _wait_for_silence(target, claim.table)
-        standing = target.standing(own.sequence)
-        return _resolve(target, taken.name, claim.uuid, standing, own.sequence)
-    return target.standing(own.sequence)
-
-
-def _resolve(target: Target, table: str, uuid: UUID, standing: Standing, sequence: int) -> Standing:
-    # After an overwrite was exchanged, the staged rows are the target itself.
-    held = {uuid, target.uuid_of(target.table)} if standing.begun else {uuid}
-    entry = next((each for each in standing.begun if each.stage in held), None)
-    if entry is not None:
-        _finish_for_another(target, entry, table)
-        standing = target.standing(sequence)
-    target.drop(table)
-    return standing
+    if not target.rename(claim.table, taken.name):
+        return  # somebody else has it
+    _wait_for_silence(target, claim.table)
+    position, survey = target.standing(own.sequence).position, target.survey()
+    held = next((each for each in survey.leftovers if each.table == taken.name), None)
+    entry = survey.exchanged(position) or (held and held.begun(position))
+    if entry:
+        _finish_for_another(target, entry, taken.name)
+    target.drop(taken.name)
 
 
 def _finish_for_another(target: Target, entry: Entry, stage: str) -> None:
@@ -106,42 +102,28 @@ def _wait_for_silence(target: Target, table: str) -> None:
 
 
 def sweep(target: Target, standing: Standing) -> None:
-    """Drop what attempts left whose loads are applied; leave everything that a begun load may need."""
-    for leftover in () if standing.begun else target.leftovers():
-        if is_garbage(target, leftover, standing):
+    """Drop what attempts left whose loads are applied; leave everything while a load is begun."""
+    survey = target.survey()
+    for leftover in () if survey.begun(standing.position) else survey.leftovers:
+        if _is_garbage(target, leftover, standing):
             target.drop(leftover.table)
-
-
-def forget(target: Target, begun: Sequence[Entry], stage: str) -> None:
-    """Undo loads that were begun and then lost their staged rows, before the load in `stage` begins."""
-    for entry in begun:
-        applying.undo_append(target, entry, stage)
 
 
 def discard(target: Target, attempt: str) -> None:
     """Drop everything that one attempt has made."""
-    for leftover in target.leftovers():
+    for leftover in target.survey().leftovers:
         if leftover.label.attempt == attempt:
             target.drop(leftover.table)
 
 
-def is_garbage(target: Target, leftover: Leftover, standing: Standing) -> bool:
-    """Tell whether nobody can need a table or view again, provided that its load was not begun."""
-    if target.store.shared and is_claim(leftover):
+def _is_garbage(target: Target, leftover: Leftover, standing: Standing) -> bool:
+    """Tell whether nobody can need a table or view again, provided that it holds no begun load."""
+    if target.store.shared and leftover.is_claim:
         return False
     # Whether an attempt on another host runs is unknown, but it cannot land what is behind the newest load.
     elsewhere = leftover.label.host != attempts.host_token()
     overtaken = elsewhere and leftover.label.sequence < standing.position and leftover.label.role != "view"
-    return overtaken or _is_dead(target, leftover)
-
-
-def is_claim(leftover: Leftover) -> bool:
-    """Tell whether a table carries, or is about to carry, the right to commit in a shared store."""
-    return leftover.label.is_claim or leftover.table != leftover.label.name
-
-
-def _is_dead(target: Target, leftover: Leftover) -> bool:
-    return attempts.is_dead(leftover.label, shared=target.store.shared)
+    return overtaken or attempts.is_dead(leftover.label, shared=target.store.shared)
 
 
 def busy(target: Target) -> Retryable:

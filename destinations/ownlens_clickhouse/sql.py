@@ -95,6 +95,11 @@ def change_ttl(name: str, ttl: str | None) -> str:
     return f"ALTER TABLE {name} " + (f"MODIFY TTL {ttl}" if ttl else "REMOVE TTL")
 
 
+def comment(name: str, text: str) -> str:
+    """Replace a table's comment."""
+    return f"ALTER TABLE {name} MODIFY COMMENT {literal(text)}"
+
+
 def drop(name: str) -> str:
     """Drop a table or view, and wait for statements that still use it."""
     return f"DROP TABLE IF EXISTS {name} SYNC"

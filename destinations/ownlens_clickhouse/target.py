@@ -13,7 +13,7 @@ from . import sql
 from .attempts import PREFIX, Internal, parse, table_key
 from .client import UNKNOWN_TABLE, Store, has_code
 from .definition import TableDefinition
-from .ledger import Ledger, Standing
+from .ledger import Entry, Ledger, Standing, read_redo
 
 # Rows that expire sooner may vanish while a load is counted.
 _ABOUT_TO_EXPIRE = timedelta(days=1)
@@ -34,6 +34,39 @@ class Leftover:
     table: str
     uuid: UUID
     label: Internal
+    redo: Entry | None
+
+    @property
+    def is_claim(self) -> bool:
+        """Whether it carries, or is about to carry, the right to commit in a shared store."""
+        return self.label.is_claim or self.table != self.label.name
+
+    def begun(self, position: int) -> Entry | None:
+        """Return the load whose rows it holds, if that was begun and is not applied."""
+        return _unapplied(self.redo, self.uuid, position)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The target and everything that attempts to load it have made and not dropped."""
+
+    uuid: UUID | None
+    redo: Entry | None
+    leftovers: tuple[Leftover, ...]
+
+    def exchanged(self, position: int) -> Entry | None:
+        """Return the overwrite whose rows the target shows already, if it is not recorded."""
+        return None if self.uuid is None else _unapplied(self.redo, self.uuid, position)
+
+    def begun(self, position: int) -> bool:
+        """Tell whether any load was begun and is not applied."""
+        here = (leftover.begun(position) for leftover in self.leftovers)
+        return self.exchanged(position) is not None or any(here)
+
+
+def _unapplied(redo: Entry | None, holder: UUID, position: int) -> Entry | None:
+    # A table keeps the record of the load that made it, and a copy of its definition takes the record along.
+    return redo if redo is not None and redo.stage == holder and redo.sequence >= position else None
 
 
 @dataclass(frozen=True)
@@ -77,17 +110,27 @@ class Target:
         moment = (datetime.now(UTC) + _ABOUT_TO_EXPIRE).strftime("%Y-%m-%d %H:00:00")
         return f"{self.definition.ttl} > toDateTime64({sql.literal(moment)}, 0, 'UTC')"
 
-    def leftovers(self) -> list[Leftover]:
-        """Find everything that attempts to load this table have made and not dropped."""
+    def survey(self) -> Survey:
+        """Find the target, and everything that attempts to load it have made and not dropped."""
         rows = self.store.rows(
-            "SELECT name, uuid, comment FROM system.tables "
-            "WHERE database = {database:String} AND startsWith(name, {prefix:String}) ORDER BY name",
+            "SELECT name, uuid, comment FROM system.tables WHERE database = {database:String} "
+            "AND (name = {table:String} OR startsWith(name, {prefix:String})) ORDER BY name",
             database=self.store.database,
+            table=self.table,
             prefix=f"{PREFIX}{table_key(self.table)}_",
         )
-        # The lock that a claim goes through for a moment has no owner in its name; its comment has.
-        labelled = [(str(name), uuid, parse(str(name)) or parse(str(comment))) for name, uuid, comment in rows]
-        return [Leftover(name, UUID(str(uuid)), label) for name, uuid, label in labelled if label is not None]
+        uuid, redo, leftovers = None, None, []
+        for name, found, comment in ((str(row[0]), UUID(str(row[1])), str(row[2])) for row in rows):
+            if name == self.table:
+                uuid, redo = found, read_redo(comment)
+            # The lock that a claim goes through for a moment has no owner in its name; its comment has.
+            elif label := parse(name) or parse(comment):
+                leftovers.append(Leftover(name, found, label, read_redo(comment)))
+        return Survey(uuid, redo, tuple(leftovers))
+
+    def begin(self, entry: Entry, stage: str) -> None:
+        """Record on the staged table that its rows are all there, and what they are to become."""
+        self.store.run(sql.comment(self.store.name(stage), entry.redo()))
 
     def drop(self, table: str) -> None:
         """Drop an internal table or view, and wait until no statement uses it."""

@@ -56,9 +56,9 @@ def take(target: Target, stage: Internal) -> tuple[Internal, Standing]:
     """
     if target.store.shared:
         return _Claim(target, stage).take()
-    # One process writes here, and its turn is the caller's. Dead attempts can only matter if they began a load.
+    # One process writes here, and it has the turn. What dead attempts left only matters if they began a load.
     standing = target.standing(stage.sequence)
-    return stage, settling.settle(target, stage) if standing.begun else standing
+    return stage, settling.settle(target, stage) if target.survey().begun(standing.position) else standing
 
 
 class _Claim:
@@ -90,7 +90,7 @@ class _Claim:
         raise settling.busy(self._target)
 
     def _claims(self) -> list[Leftover]:
-        return [each for each in self._target.leftovers() if settling.is_claim(each)]
+        return [each for each in self._target.survey().leftovers if each.is_claim]
 
     def _is_overdue(self, claim: Leftover) -> bool:
         if self._watched is None or self._watched[0] != claim.uuid:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import adbc_driver_manager as adbc
 import adbc_driver_postgresql
 import pyarrow as pa
+from adbc_driver_postgresql import StatementOptions
 
 from .answers import Call, Unanswered, answered_within
 from .config import PostgreSQLConfig
@@ -22,6 +23,10 @@ _COPY = {
     adbc.INGEST_OPTION_MODE: adbc.INGEST_OPTION_MODE_APPEND,
     adbc.StatementOptions.INGEST_TEMPORARY.value: "false",
 }
+
+
+class StreamBroken(Exception):
+    """A result ended in the middle. The driver passes on a text only, which may quote rows."""
 
 
 class Connector:
@@ -65,6 +70,13 @@ class Connection:
         self._given_up = False
         self._closed = False
 
+    def begin(self, *, reading: bool) -> None:
+        """Start a transaction."""
+        # Through the driver: left in its autocommit mode, it would send a BEGIN and COMMIT of its own around some
+        # statements, in the middle of ours.
+        self._answer(lambda: self._link.set_autocommit(False), False)
+        self.run(f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED{', READ ONLY' if reading else ''}")
+
     def run(self, statement: str, *values: Any, slow: bool = False) -> list[Row]:
         """Run one statement with values bound to $1, $2, ... and return its rows.
 
@@ -87,7 +99,7 @@ class Connection:
             handle.set_sql_query(statement)
             stream, _ = self._answer(handle.execute_query, True)
             with pa.RecordBatchReader.from_stream(stream) as reader:
-                while (batch := self._answer(lambda: next(reader, None), True)) is not None:
+                while (batch := self._answer(lambda: _next(reader), True)) is not None:
                     yield batch
         finally:
             if not self._given_up:
@@ -128,6 +140,13 @@ class Connection:
             self._link.close()
 
 
+def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+    try:
+        return next(reader, None)
+    except (OSError, pa.ArrowException) as error:
+        raise StreamBroken(type(error).__name__) from None
+
+
 def _run(link: Any, statement: str, values: tuple[Any, ...]) -> list[Row]:
     handle = _prepared(link, statement, values)
     try:
@@ -151,6 +170,8 @@ def _change(link: Any, statement: str, values: tuple[Any, ...]) -> int:
 def _prepared(link: Any, statement: str, values: tuple[Any, ...]) -> Any:
     handle = adbc.AdbcStatement(link)
     try:
+        # Fetched by COPY, an error after the first row would come without its SQLSTATE.
+        handle.set_options(**{StatementOptions.USE_COPY.value: "false"})
         handle.set_sql_query(statement)
         if values:
             handle.prepare()
@@ -162,6 +183,9 @@ def _prepared(link: Any, statement: str, values: tuple[Any, ...]) -> Any:
 
 
 def _parameters(values: tuple[Any, ...]) -> pa.RecordBatch:
+    """Return the values as the driver binds them. Times go as text: for them it would change the session's zone."""
+    if strange := {type(value).__name__ for value in values} - {"str", "int", "float", "NoneType"}:
+        raise TypeError(f"bind {', '.join(sorted(strange))} as text")
     arrays = [pa.array([value], pa.string()) if value is None else pa.array([value]) for value in values]
     return pa.record_batch(arrays, names=[str(number) for number, _ in enumerate(values, start=1)])
 

@@ -51,7 +51,7 @@ class Database:
             raise unreachable(error, self._config) from None
 
     def _begin(self, connection: Connection, *, reading: bool) -> None:
-        connection.run(sql.BEGIN_READING if reading else sql.BEGIN)
+        connection.begin(reading=reading)
         synchronous, version, *_ = connection.run(sql.settings(self._config))[0]
         major = int(version) // 10_000
         place = f"postgresql at {self._config.place}"

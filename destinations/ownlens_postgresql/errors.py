@@ -12,8 +12,9 @@ from ownlens_plugins.errors import CommitUnknown, OwnLensError, Rejected, Retrya
 
 from .answers import Unanswered
 from .config import PostgreSQLConfig
+from .connection import StreamBroken
 
-DriverError = (adbc.Error, Unanswered)
+DriverError = (adbc.Error, Unanswered, StreamBroken)
 
 UNIQUE_VIOLATION = "23505"
 FOREIGN_KEY_VIOLATION = "23503"
@@ -23,16 +24,19 @@ _TRANSIENT = ("08", "40", "53", "55", "57", "58")
 # An answer to COMMIT after which the server may still have committed: it was told to stop, or the line broke.
 _UNDECIDED = ("08", "57", "58", "XX")
 
+# What libpq says when a connection fails, with all names taken out, and what to do about it.
 _REFUSED: Mapping[str, str] = {
     "password authentication failed": "the password of user {user!r} is refused; correct the profile's password",
     "no password supplied": "the server wants a password for user {user!r}; set the profile's password",
-    "role ": "user {user!r} does not exist or may not log in; correct the profile's user",
-    "database ": "database {database!r} does not exist or may not be entered; create it or correct the profile",
+    'role "" ': "user {user!r} does not exist or may not log in; correct the profile's user",
+    'database "" ': "database {database!r} does not exist or may not be entered; create it or correct the profile",
     "pg_hba.conf": "the server's pg_hba.conf admits no such connection for user {user!r}; add a line for it",
     "certificate": "the server's certificate is not trusted; set sslrootcert, and host to the name it was issued for",
     "does not support ssl": "the server offers no TLS; switch TLS on there, or set sslmode: disable",
     "invalid": "a connection parameter is invalid; correct the profile",
 }
+_BUSY = ("too many", "remaining connection slots")
+_CHANGING = ("starting up", "shutting down", "recovery")
 _QUOTED = re.compile(r'"[^"]*"')
 
 
@@ -71,10 +75,10 @@ def _text(value: bytes | str) -> str:
 def unreachable(error: BaseException, config: PostgreSQLConfig) -> OwnLensError:
     """Return the error for a connection that was not made."""
     place = f"postgresql at {config.place}"
-    reason = str(error).lower() if isinstance(error, adbc.Error) else ""
-    if "too many" in reason or "remaining connection slots" in reason:
+    reason = _QUOTED.sub('""', str(error)).lower() if isinstance(error, adbc.Error) else ""
+    if any(sign in reason for sign in _BUSY):
         return Retryable(f"{place}: the server has no free connection; run it again, or raise its max_connections")
-    if "starting up" in reason or "shutting down" in reason or "recovery" in reason:
+    if any(sign in reason for sign in _CHANGING):
         return Retryable(f"{place}: the server is starting or stopping; run it again")
     for sign, fix in _REFUSED.items():
         if sign in reason:
@@ -108,7 +112,7 @@ def translate(error: BaseException, context: Context) -> OwnLensError:
 
 
 def _without_state(error: BaseException, context: Context) -> OwnLensError:
-    lost = isinstance(error, Unanswered) or (
+    lost = isinstance(error, Unanswered | StreamBroken) or (
         isinstance(error, adbc.Error) and error.status_code == adbc.AdbcStatusCode.IO
     )
     if lost:

@@ -132,11 +132,11 @@ class Ledger:
         )
         committed_at: datetime = rows[0][0]
         connection.run(
-            f"UPDATE {self._tables} SET last_sequence = $3::bigint, last_load_at = $4::timestamptz, "
+            f"UPDATE {self._tables} SET last_sequence = $3::bigint, last_load_at = $4::text::timestamptz, "
             "rows_loaded = rows_loaded + $5::bigint WHERE table_schema = $1::text AND table_name = $2::text",
             *self._place(plan.table),
             plan.sequence,
-            committed_at,
+            committed_at.isoformat(),
             counts.inserted - counts.deleted,
         )
         return LoadResult(

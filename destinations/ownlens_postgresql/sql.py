@@ -42,9 +42,6 @@ def listed(names: Iterable[str], alias: str = "") -> str:
 
 # --- transactions
 
-BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
-BEGIN_READING = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
-
 
 def settings(config: PostgreSQLConfig) -> str:
     """Return the SELECT that pins what a statement's meaning or patience depends on, for this transaction only.

@@ -97,6 +97,15 @@ def _delta_endpoint(config: S3Config) -> str | None:
     return f"{scheme or 'https'}://{config.bucket}.{host}"
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One object; `modified` in seconds since 1970."""
+
+    key: str
+    size: int
+    modified: float
+
+
 @dataclass(frozen=True)
 class Bucket:
     """The object operations that need more than a file system offers: conditional puts, listings, deletes."""
@@ -139,13 +148,13 @@ class Bucket:
             raise
         return True
 
-    def list(self, prefix: str, *, most: int | None = None) -> Iterator[tuple[str, int]]:
-        """Yield key and size of the objects below a prefix."""
+    def list(self, prefix: str, *, most: int | None = None) -> Iterator[Item]:
+        """Yield the objects below a prefix, in order of their keys."""
         limit = {} if most is None else {"PaginationConfig": {"MaxItems": most, "PageSize": most}}
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.config.bucket, Prefix=prefix, **limit)
         for page in pages:
             for item in page.get("Contents", ()):
-                yield item["Key"], int(item["Size"])
+                yield Item(item["Key"], int(item["Size"]), item["LastModified"].timestamp())
 
     def delete(self, keys: Sequence[str]) -> None:
         for first in range(0, len(keys), _KEYS_PER_DELETE):

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol
@@ -27,6 +28,8 @@ from .stats import delta_statistics
 BUFFER_BYTES = 48 * 1024 * 1024
 # A backfill over years touches more days than a process may open files.
 MAX_OPEN_FILES = 96
+# Rows below which a partition waits for more: many tiny row groups read slowly.
+SMALLEST_EARLY_GROUP = 4_096
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -55,26 +58,26 @@ class _Encoder(Protocol):
         """Finish the file and return its statistics."""
         ...
 
+    def drop(self) -> None:
+        """Let go of a file that will not be finished."""
+        ...
+
 
 class _ParquetEncoder:
     def __init__(self, sink: pa.NativeFile, schema: pa.Schema, compression: Compression) -> None:
         self._schema = schema
-        self._footers: list[pq.FileMetaData] = []
         # Without the Arrow schema in the footer every reader sees plain Parquet types.
-        self._writer = pq.ParquetWriter(
-            sink,
-            schema,
-            compression=compression.upper(),
-            store_schema=False,
-            metadata_collector=self._footers,
-        )
+        self._writer = pq.ParquetWriter(sink, schema, compression=compression.upper(), store_schema=False)
 
     def write(self, rows: pa.Table) -> None:
         self._writer.write_table(rows)
 
     def close(self) -> str:
         self._writer.close()
-        return delta_statistics(self._footers[0], self._schema)
+        return delta_statistics(self._writer.writer.metadata, self._schema)
+
+    def drop(self) -> None:
+        self._writer.is_open = False  # or it would try to write its footer when it is collected
 
 
 class _JsonEncoder:
@@ -90,6 +93,10 @@ class _JsonEncoder:
         if isinstance(self._stream, pa.CompressedOutputStream):
             self._stream.close()
         return ""
+
+    def drop(self) -> None:
+        with suppress(OSError):
+            self._stream.close()
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,10 @@ class _OpenFile:
         self.pending.append(rows)
         self.pending_bytes += rows.nbytes
 
+    @property
+    def is_worth_a_group(self) -> bool:
+        return bool(sum(rows.num_rows for rows in self.pending) >= SMALLEST_EARLY_GROUP)
+
     def take(self) -> pa.Table | None:
         rows = pa.Table.from_batches(self.pending) if self.pending else None
         self.pending, self.pending_bytes = [], 0
@@ -167,8 +178,11 @@ class _OpenFile:
         return size
 
     def drop(self) -> None:
-        if self._sink is not None and not self._sink.closed:
-            self._sink.close()
+        if self._encoder is not None:
+            self._encoder.drop()
+        if self._sink is not None:
+            with suppress(OSError):
+                self._sink.close()
 
 
 class PartitionedFiles:
@@ -182,6 +196,7 @@ class PartitionedFiles:
     ) -> None:
         self._folder, self._kind, self._layout, self._name = folder, kind, layout, name
         self._open: dict[int, _OpenFile] = {}
+        self._all: list[_OpenFile] = []
         self._done: list[Future[DataFile]] = []
         self._running: deque[tuple[Future[Any], int]] = deque()
         self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="lake")
@@ -192,13 +207,12 @@ class PartitionedFiles:
         for number, rows in _split(batch, numbers):
             self._file(number).add(rows)
             touched.add(number)
-        if len(self._open) > MAX_OPEN_FILES:
-            self._finish_all()
-        elif sum(file.pending_bytes for file in self._open.values()) >= BUFFER_BYTES:
-            self._write_those(self._open.keys())
-        else:
+        crowded = len(self._open) > MAX_OPEN_FILES
+        if sum(file.pending_bytes for file in self._open.values()) >= BUFFER_BYTES:
+            self._finish_all() if crowded else self._write_those(self._open.keys())
+        elif not crowded:
             # Rows mostly come in order of time: a partition that this batch did not touch is probably complete.
-            self._write_those(self._open.keys() - touched)
+            self._write_those(number for number in self._open.keys() - touched if self._open[number].is_worth_a_group)
 
     def finish(self) -> list[DataFile]:
         """Encode what is left and return all files, closed and durable."""
@@ -210,14 +224,15 @@ class PartitionedFiles:
     def drop(self) -> None:
         """Give up after an error: stop the threads and release the files; what was written stays invisible."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        for file in self._open.values():
+        for file in self._all:
             file.drop()
 
     def _file(self, number: int) -> _OpenFile:
         if number not in self._open:
             partition = None if self._layout is None else self._layout.value(number)
-            path = self._name(partition, len(self._open) + len(self._done))
+            path = self._name(partition, len(self._all))
             self._open[number] = _OpenFile(path, partition, self._folder, self._kind)
+            self._all.append(self._open[number])
         return self._open[number]
 
     def _write_those(self, numbers: Iterable[int]) -> None:

@@ -153,7 +153,7 @@ class DeltaLake:
                 f"{self.contract.table}: the table in s3 is partitioned by {there or 'nothing'} and the contract asks "
                 f"for {self._partition_columns or 'nothing'}; change the partition option back or use a new path"
             )
-        columns = _held_columns(table)
+        columns = held_columns(table)
         if self.layout is not None and self.layout.derived:
             columns.pop(self.layout.column, None)
         added = pa.schema([lake_field(column) for column in missing_columns(self.contract, columns)])
@@ -198,8 +198,11 @@ class DeltaLake:
         table = self.open()
         return table is None or not self.referenced(table)
 
-    def clear_attempts(self, table: DeltaTable) -> list[Attempt]:
+    def clear_attempts(self) -> list[Attempt]:
         """Clear what finished attempts left; return the attempts that may still be alive."""
+        table = self.open()
+        if table is None:
+            return []
         return sweep(self.folder, lambda number: self.is_done(table, number), lambda: self.referenced(table))
 
     def is_empty(self, table: DeltaTable) -> bool:
@@ -252,25 +255,38 @@ class DeltaLake:
 
     def merge(self, table: DeltaTable, plan: LoadPlan, partitions: Sequence[str], entry: LedgerEntry) -> LedgerEntry:
         """Insert new keys and update older rows. Rows that are equal in everything are left alone."""
-        metrics = (
-            table.merge(
-                pa.RecordBatchReader.from_batches(self.schema, self._source(plan)),
-                same_row(self.contract, self.layout, partitions),
-                source_alias="s",
-                target_alias="t",
-                writer_properties=WriterProperties(compression=_codec(self.options)),
-                commit_properties=self._properties(table, plan, entry, replaces=False),
-                post_commithook_properties=_COMMIT_ONLY,
-            )
-            .when_matched_update(self._assignments, predicate=is_newer(self.contract))
-            .when_not_matched_insert(self._assignments)
-            .execute()
-        )
+        source = _Source(self._source(plan))
+        try:
+            metrics = self._merge(table, plan, source, partitions, self._properties(table, plan, entry, replaces=False))
+        except DeltaError as error:
+            if source.error is not None:  # delta-rs hides the reason why its source ended
+                raise source.error from error
+            raise
         merged = _merged(entry, metrics)
         if not merged.inserted and not merged.updated:
             # A merge that changes nothing commits nothing; the marker still has to be there.
             self._commit_files(table, plan, (), merged, "append")
         return merged
+
+    def _merge(
+        self,
+        table: DeltaTable,
+        plan: LoadPlan,
+        source: Iterator[pa.RecordBatch],
+        partitions: Sequence[str],
+        properties: CommitProperties,
+    ) -> dict[str, Any]:
+        merger = table.merge(
+            pa.RecordBatchReader.from_batches(self.schema, source),
+            same_row(plan.contract, self.layout, partitions),
+            source_alias="s",
+            target_alias="t",
+            writer_properties=WriterProperties(compression=_codec(self.options)),
+            commit_properties=properties,
+            post_commithook_properties=_COMMIT_ONLY,
+        )
+        updating = merger.when_matched_update(self._assignments, predicate=is_newer(plan.contract))
+        return dict(updating.when_not_matched_insert(self._assignments).execute())
 
     @property
     def _assignments(self) -> dict[str, str]:
@@ -315,7 +331,24 @@ class DeltaLake:
             self.folder.delete([name])
 
 
-def _held_columns(table: DeltaTable) -> dict[str, HeldColumn]:
+class _Source(Iterator[pa.RecordBatch]):
+    """The rows of a merge, and the error that ended them early, if one did."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self.error: Exception | None = None
+
+    def __next__(self) -> pa.RecordBatch:
+        try:
+            return next(self._batches)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self.error = error
+            raise
+
+
+def held_columns(table: DeltaTable) -> dict[str, HeldColumn]:
     fields = json.loads(table.schema().to_json())["fields"]
     physical = pa.schema(table.schema().to_arrow())
     return {

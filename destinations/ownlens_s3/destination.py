@@ -20,7 +20,7 @@ from .failures import explained
 from .files import FileTable, require_overwrite
 from .folder import TableFolder, table_folder
 from .formats import replaced_table
-from .ledger import announce
+from .ledger import announce, attempts, logger
 from .paths import layout_of
 from .session import DeltaSession, FileSession, LakeSession
 
@@ -39,11 +39,28 @@ class S3Destination(Destination[S3Config, S3Options]):
     def find_commit(self, plan: LoadPlan) -> LoadResult | None:
         options = lake_options(plan)
         with explained(plan.table, "look for the load"):
-            if options.format != "delta":
-                return self._file_table(plan.contract, options).recorded(plan)
-            lake = self._delta(plan.contract, options)
-            table = lake.open()
-            return None if table is None else lake.recorded(table, plan)
+            done = self._recorded(plan, options)
+        if done is not None:
+            self._finish(plan, options)
+        return done
+
+    def _recorded(self, plan: LoadPlan, options: S3Options) -> LoadResult | None:
+        if options.format != "delta":
+            return self.file_table(plan.contract, options).recorded(plan)
+        lake = self.delta(plan.contract, options)
+        table = lake.open()
+        return None if table is None else lake.recorded(table, plan)
+
+    def _finish(self, plan: LoadPlan, options: S3Options) -> None:
+        """Clear what a crash after the commit left; the load itself is complete, so failing here changes nothing."""
+        lake, files = self.delta(plan.contract, options), self.file_table(plan.contract, options)
+        mine, other = (lake, files) if options.format == "delta" else (files, lake)
+        try:
+            if attempts(lake.folder):
+                replaced_table(plan, mine, other)
+                mine.clear_attempts()
+        except Exception as error:
+            logger.warning("%s: s3 could not clear what a crash left (%s)", plan.table, type(error).__name__)
 
     def open(self, plan: LoadPlan) -> LakeSession:
         options = lake_options(plan)
@@ -54,10 +71,10 @@ class S3Destination(Destination[S3Config, S3Options]):
         return session
 
     def _open_delta(self, plan: LoadPlan, options: S3Options) -> DeltaSession:
-        lake, other = self._delta(plan.contract, options), self._file_table(plan.contract, options)
+        lake, other = self.delta(plan.contract, options), self.file_table(plan.contract, options)
         replaced = replaced_table(plan, lake, other)
         table = lake.prepare()
-        crashed = bool(lake.clear_attempts(table))
+        crashed = bool(lake.clear_attempts())
         return DeltaSession(
             self.config,
             plan,
@@ -70,7 +87,7 @@ class S3Destination(Destination[S3Config, S3Options]):
 
     def _open_files(self, plan: LoadPlan, options: S3Options) -> FileSession:
         require_overwrite(plan, options)
-        table, other = self._file_table(plan.contract, options), self._delta(plan.contract, options)
+        table, other = self.file_table(plan.contract, options), self.delta(plan.contract, options)
         replaced = replaced_table(plan, table, other)
         table.prepare()
         crashed = bool(table.clear_attempts())
@@ -84,10 +101,10 @@ class S3Destination(Destination[S3Config, S3Options]):
 
     def _batches(self, contract: TableContract, options: S3Options) -> Iterator[pa.RecordBatch]:
         if options.format != "delta":
-            files = self._file_table(contract, options)
+            files = self.file_table(contract, options)
             current = files.current()
             return iter(()) if current is None else files.read(current)
-        lake = self._delta(contract, options)
+        lake = self.delta(contract, options)
         table = lake.open()
         return iter(()) if table is None else lake.read(table)
 
@@ -104,10 +121,12 @@ class S3Destination(Destination[S3Config, S3Options]):
         """Return the folder of a contract's table."""
         return table_folder(self.config, contract.path)
 
-    def _delta(self, contract: TableContract, options: S3Options) -> DeltaLake:
+    def delta(self, contract: TableContract, options: S3Options) -> DeltaLake:
+        """Return the contract's table as a Delta table, whether it is there or not."""
         return DeltaLake(self.folder(contract), contract, options)
 
-    def _file_table(self, contract: TableContract, options: S3Options) -> FileTable:
+    def file_table(self, contract: TableContract, options: S3Options) -> FileTable:
+        """Return the contract's table as a Parquet or JSON table, whether it is there or not."""
         return FileTable(self.folder(contract), contract, options)
 
 

@@ -19,9 +19,9 @@ _CREDENTIALS = (
     "signature_does_not_match",
     "expiredtoken",
     "invalidtoken",
-    "unable to locate credentials",
-    "nocredentialserror",
 )
+# Without keys the clients ask the cloud's metadata service, which only answers on a machine that has a role.
+_NO_CREDENTIALS = ("nocredentialserror", "unable to locate credentials", "169.254.169.254", "latest/api/token")
 _DENIED = ("accessdenied", "access_denied", "access denied", "403 forbidden", "acess_denied")
 _NO_BUCKET = ("nosuchbucket", "no_such_bucket")
 _ERRNO = {errno.ENOSPC: "no space left", errno.EDQUOT: "disk quota exceeded", errno.EROFS: "read-only file system"}
@@ -67,6 +67,8 @@ def _permanent(text: str) -> str | None:
         return "the folder is not writable for this user; change its permissions or the lake's uri"
     if _has(text, _NO_FOLDER):
         return "a file stands where a folder is needed; move it or change the lake's uri"
+    if _has(text, _NO_CREDENTIALS):
+        return "no credentials were found; set access_key_id and secret_access_key, or AWS_* in the environment"
     if _has(text, _CREDENTIALS):
         return "the store refuses the credentials; check access_key_id and secret_access_key"
     if _has(text, _NO_BUCKET):
@@ -80,12 +82,11 @@ def _has(text: str, needles: tuple[str, ...]) -> bool:
     return any(needle in text for needle in needles)
 
 
+_TIME_OUT = ("timed out", "timeout was reached", "read timeout", "connect timeout")
+_NO_CONNECTION = ("connection", "not connect", "(connect)", "to connect")
 _TRANSPORT = (
-    "timed out",
-    "timeout",
-    "connection",
-    "to connect",
-    "(connect)",
+    *_TIME_OUT,
+    *_NO_CONNECTION,
     "network",
     "error sending request",
     "slowdown",
@@ -105,6 +106,6 @@ def _is_transport(error: Exception, text: str) -> bool:
 
 
 def _kind(text: str) -> str:
-    if _has(text, ("timed out", "timeout")):
+    if _has(text, _TIME_OUT):
         return "time-out"
-    return "no connection" if _has(text, ("connect", "network", "sending")) else "input/output error"
+    return "no connection" if _has(text, _NO_CONNECTION) else "input/output error"

@@ -26,7 +26,17 @@ from .config import S3Options
 from .datafiles import DataFile, data_file
 from .evolution import HeldColumn, held, missing_columns
 from .folder import TableFolder
-from .ledger import Attempt, LedgerEntry, as_document, from_document, overtaken, read_entry, set_changed, sweep
+from .ledger import (
+    Attempt,
+    LedgerEntry,
+    as_document,
+    from_document,
+    keep_entry,
+    overtaken,
+    read_entry,
+    set_changed,
+    sweep,
+)
 from .paths import PRIVATE, layout_of
 
 MANIFESTS = f"{PRIVATE}/manifests"
@@ -129,6 +139,8 @@ class FileTable:
         if position is None or position < plan.sequence:
             return None
         found = self.manifest(plan.sequence)
+        if found is not None:
+            keep_entry(self.folder, found.entry)
         entry = found.entry if found else read_entry(self.folder, plan.sequence)
         if entry is None:
             return overtaken(plan)
@@ -156,11 +168,13 @@ class FileTable:
         kept = {file.path for file in current.files}
         for sequence in self.sequences():
             if sequence < current.sequence and (old := self.manifest(sequence)):
+                keep_entry(self.folder, old.entry)
                 self.folder.delete([file.path for file in old.files if file.path not in kept])
                 self.folder.delete([_name(sequence)])
 
     def clear_attempts(self) -> list[Attempt]:
         """Clear what finished attempts left; return the attempts that may still be alive."""
+        self.clear_replaced()
         position = self.position() or 0
         return sweep(self.folder, lambda number: number <= position, self.referenced)
 

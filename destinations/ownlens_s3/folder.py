@@ -18,10 +18,11 @@ from .config import S3Config
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file below the folder; `name` is relative to it, `size` in bytes."""
+    """A file below the folder; `name` is relative to it, `size` in bytes, `modified` in seconds since 1970."""
 
     name: str
     size: int
+    modified: float
 
 
 class TableFolder(Protocol):
@@ -124,7 +125,8 @@ class LocalFolder:
             for name in names:
                 path = Path(folder, name)
                 with contextlib.suppress(FileNotFoundError):
-                    entries.append(Entry(path.relative_to(self.root).as_posix(), path.stat().st_size))
+                    status = path.stat()
+                    entries.append(Entry(path.relative_to(self.root).as_posix(), status.st_size, status.st_mtime))
         return sorted(entries, key=lambda entry: entry.name)
 
     def has_files(self, below: str) -> bool:
@@ -205,8 +207,10 @@ class BucketFolder:
         return self._bucket.put_new(self._key(name), content)
 
     def entries(self, below: str = "") -> list[Entry]:
+        start = len(self.prefix) + 1
         found = self._bucket.list(self._key(f"{below.rstrip('/')}/" if below else ""))
-        return sorted((Entry(key[len(self.prefix) + 1 :], size) for key, size in found), key=lambda entry: entry.name)
+        entries = (Entry(item.key[start:], item.size, item.modified) for item in found)
+        return sorted(entries, key=lambda entry: entry.name)
 
     def has_files(self, below: str) -> bool:
         return next(iter(self._bucket.list(self._key(f"{below.rstrip('/')}/"), most=1)), None) is not None

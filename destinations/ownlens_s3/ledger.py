@@ -106,6 +106,12 @@ def write_entry(folder: TableFolder, entry: LedgerEntry) -> None:
     folder.put(f"{LEDGER}/{entry.sequence:08d}.json", content.encode())
 
 
+def keep_entry(folder: TableFolder, entry: LedgerEntry) -> None:
+    """Write an entry that a crash has prevented, if it is missing."""
+    if read_entry(folder, entry.sequence) is None:
+        write_entry(folder, entry)
+
+
 def read_entry(folder: TableFolder, sequence: int) -> LedgerEntry | None:
     content = folder.read(f"{LEDGER}/{sequence:08d}.json")
     return None if content is None else from_document(json.loads(content))

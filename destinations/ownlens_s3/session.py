@@ -127,10 +127,12 @@ class LakeSession(LoadSession):
         written = self._files_writer.written
         if _paths(receipts) <= written:  # all files of this attempt are known: no need to list the folder
             unused = written - (self._referenced() if self._used is None else self._used) if written else set()
-            self.folder.delete([*sorted(unused), self.marker.name])
+            self.folder.delete(sorted(unused))
         else:
             self._others = True
         self._clear_table()
+        # Last, because the marker is what tells the next run that something is left to do.
+        self.folder.delete([self.marker.name])
 
     def _tolerate(self, doing: str, step: Callable[[], None]) -> None:
         try:
@@ -213,7 +215,7 @@ class DeltaSession(LakeSession):
         table = self._table()
         self._lake.checkpoint(table)
         if self._others:
-            self._lake.clear_attempts(table)
+            self._lake.clear_attempts()
 
     def _referenced(self) -> set[str]:
         return self._lake.referenced(self._table())
@@ -277,9 +279,10 @@ class FileSession(LakeSession):
         return self._table.recorded(self.plan)
 
     def _clear_table(self) -> None:
-        self._table.clear_replaced()
         if self._others:
             self._table.clear_attempts()
+        else:
+            self._table.clear_replaced()
 
     def _referenced(self) -> set[str]:
         return self._table.referenced()

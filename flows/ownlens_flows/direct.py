@@ -6,9 +6,8 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from .load import MAX_THREADS, roll_up, run_loads
+from .load import RUNNER, roll_up, run_loads
 from .report import RunReport
 from .request import LoadRequest
 from .run import Observer, ignore
@@ -23,7 +22,7 @@ def run_in_flow(request: LoadRequest, *, observe: Observer = ignore) -> RunRepor
     reports: list[RunReport] = []
     errors: list[Exception] = []
 
-    @flow(name="load-tables", task_runner=ThreadPoolTaskRunner(max_workers=MAX_THREADS), persist_result=False)
+    @flow(name="load-tables", task_runner=RUNNER, persist_result=False)
     def load_tables(request: LoadRequest) -> State[Any]:
         try:
             reports.append(run_loads(request, observe=observe))

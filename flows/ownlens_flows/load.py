@@ -31,7 +31,11 @@ from .tasks import load_task, stage_task, validate_task
 MAX_THREADS = 64
 
 
-@flow(name="load-tables", task_runner=ThreadPoolTaskRunner(max_workers=MAX_THREADS), persist_result=False)
+# Its type parameter and the flow decorator's do not agree in Prefect's own annotations.
+RUNNER: Any = ThreadPoolTaskRunner(max_workers=MAX_THREADS)
+
+
+@flow(name="load-tables", task_runner=RUNNER, persist_result=False)
 def load_tables(request: LoadRequest = LoadRequest()) -> State[Any]:
     """Load the requested tables into the requested destinations, each staged set exactly once."""
     return roll_up(run_loads(request))
@@ -127,14 +131,14 @@ class _Driver:
         future.add_done_callback(lambda _: self.ended.put(step))
 
     def _future(self, step: Step) -> PrefectFuture[Any]:
-        before = self.futures.get(Step(STAGE, step.table))
         if step.kind == STAGE:
             return stage_task(self.run, step.table).submit(self.key, step.table)
         if step.kind == LOAD:
             task = load_task(self.run, step.table, step.destination)
-            return task.submit(self.key, step.table, step.destination, wait_for=[before] if before else None)
-        loaded = self.futures[Step(LOAD, step.table, step.destination)]
+            staged = self.futures[Step(STAGE, step.table)]
+            return task.submit(self.key, step.table, step.destination, wait_for=[staged])
         task = validate_task(self.run, step.table, step.destination)
+        loaded = self.futures[Step(LOAD, step.table, step.destination)]
         return task.submit(self.key, step.table, step.destination, loaded)
 
     def _collect(self, step: Step, schedule: Schedule) -> None:

@@ -35,7 +35,8 @@ class RunReport:
     def failures(self) -> list[str]:
         """One line for each load or validation that did not end well."""
         # The same cause, such as an unreachable store, stops many loads: it is told once. Causes come first.
-        return list(dict.fromkeys([*self._errors(Status.FAILED), *self.invalid.values(), *self._errors(Status.SKIPPED)]))
+        failed, skipped = self._errors(Status.FAILED), self._errors(Status.SKIPPED)
+        return list(dict.fromkeys([*failed, *self.invalid.values(), *skipped]))
 
     def _errors(self, status: Status) -> list[str]:
         return [outcome.error or "" for outcome in self.outcomes.values() if outcome.status is status]

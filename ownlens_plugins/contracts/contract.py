@@ -121,8 +121,13 @@ class ContractDocument(BaseModel):
     preset: Literal["reference", "events", "entity", "daily"] = Field(description="What the rows mean.")
     key: list[str] = Field(min_length=1, description="Columns that identify a row.")
     partition_by: str | None = Field(default=None, description="Date or timestamp column that slices the table.")
-    version_by: str | None = Field(default=None, description="Column whose greatest value is the newest row of a key.")
-    cursor: str | None = Field(default=None, description="Column whose growth marks new or changed rows.")
+    version_by: str | None = Field(
+        default=None, description="Column whose greatest value is the newest row of a key; the preset's when absent."
+    )
+    cursor: str | None = Field(
+        default=None,
+        description="Column whose growth marks new or changed rows; when absent version_by, else created_at.",
+    )
     extraction: Literal["whole", "window", "days"] | None = Field(
         default=None, description="Rows that one staged set holds; the preset decides when absent."
     )

@@ -41,9 +41,15 @@ class _Document:
     values: Any = None
     lines: dict[Place, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    # Places whose value was misread by YAML's rules; nothing more is said about those.
+    accidents: set[Place] = field(default_factory=set)
 
     def report(self, place: Place, message: str) -> None:
         self.problems.append(Problem(self.file, self._line(place), message))
+
+    def in_order(self) -> list[Problem]:
+        """Return the problems from the first line to the last."""
+        return sorted(self.problems, key=lambda problem: problem.line or 0)
 
     def _line(self, place: Place) -> int | None:
         while place and place not in self.lines:
@@ -67,7 +73,7 @@ def read_contracts(folder: Path | str) -> dict[str, TableContract]:
     documents = [_read(file, root) for file in files]
     contracts = dict(_resolved(documents))
     _report_broken_references(documents, contracts)
-    problems = [problem for _, document in documents for problem in document.problems]
+    problems = [problem for _, document in documents for problem in document.in_order()]
     if problems:
         raise ContractInvalid(problems)
     return {table: contract for table, (contract, _) in contracts.items()}
@@ -82,7 +88,7 @@ def read_contract(file: Path | str) -> TableContract:
     path = Path(file)
     contract, document = _read(path, path.parent.parent)
     if contract is None or document.problems:
-        raise ContractInvalid(document.problems)
+        raise ContractInvalid(document.in_order())
     return contract
 
 
@@ -127,15 +133,12 @@ def _validated(document: _Document) -> TableContract | None:
         contract = ContractDocument.model_validate(document.values).resolve()
     except ValidationError as error:
         for problem in error.errors(include_url=False):
-            document.report(_place(problem["loc"]), _message(problem))
+            if problem["loc"] not in document.accidents:
+                document.report(problem["loc"], _message(problem))
         return None
     for place, message in broken_rules(contract):
         document.report(place, message)
     return contract
-
-
-def _place(location: tuple[int | str, ...]) -> Place:
-    return tuple(location)
 
 
 def _message(problem: Any) -> str:
@@ -243,6 +246,7 @@ def _scalar(node: yaml.Node, place: Place, document: _Document) -> Any:
     if text in {"true", "false"}:
         return text == "true"
     if _ACCIDENT.fullmatch(text):
+        document.accidents.add(place)
         document.report(place, f"{text} is ambiguous in YAML; quote it as '{text}' or write true or false")
         return text
     return _number(text)

@@ -66,9 +66,13 @@ def _version(contract: TableContract) -> Iterator[Finding]:
 
 
 def _cursor(contract: TableContract) -> Iterator[Finding]:
-    # Windows are made of moments; the preset may also name a cursor for a table that is read whole.
-    if contract.cursor and contract.extraction is not Extraction.WHOLE:
+    if contract.cursor is None:
+        return
+    if contract.cursor != contract.version_by:
         yield from _column(contract, contract.cursor, ("cursor",), "cursor", CURSOR_KINDS)
+    elif contract.cursor in contract.column_names and contract.column(contract.cursor).type.kind not in CURSOR_KINDS:
+        # Windows are made of moments, so a version that counts cannot be the cursor too.
+        yield ("version_by",), f"version_by column {contract.cursor!r} is no moment; name a cursor column beside it"
 
 
 def _column(

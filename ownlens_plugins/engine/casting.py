@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
@@ -14,13 +15,17 @@ import pyarrow.types as pt
 
 from ..contracts import Kind, LogicalType
 from .json_text import canonical_json
+from .refusals import Unfit
 
 Cast = Callable[[pa.Array], pa.Array]
-BAD_VALUE = (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError, OverflowError)
+BAD_VALUE = (pa.ArrowInvalid, ValueError, OverflowError)
 
 # Beyond these years at least one destination wraps, clamps or refuses; infinities arrive as values far outside.
 _FIRST, _LAST = date(1, 1, 1), date(9999, 12, 31)
 _DAY_MICROSECONDS = 86_400_000_000
+_CLOCK = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?")
+# As PostgreSQL, Arrow and people write them; odd positions are true.
+_TRUTHS = pa.array(["false", "true", "f", "t", "0", "1"])
 
 
 class Incompatible(Exception):
@@ -38,17 +43,39 @@ def caster(wanted: LogicalType, given: pa.DataType, *, checked: bool = False) ->
     plain = _unwrapped(given)
     if pt.is_null(plain):
         return lambda values: pa.nulls(len(values), wanted.arrow)
-    inner = _CASTERS[wanted.kind](wanted, plain, checked)
+    inner = _trusted(wanted, given, plain) if checked else None
+    inner = inner or _CASTERS[wanted.kind](wanted, plain)
     if given == wanted.arrow and inner is _same:
         return _same
-    return lambda values: inner(_unwrap(values, plain))
+
+    def cast(values: pa.Array) -> pa.Array:
+        return inner(_unwrap(values, plain))
+
+    _try(cast, wanted, given)
+    return cast
+
+
+def _trusted(wanted: LogicalType, given: pa.DataType, plain: pa.DataType) -> Cast | None:
+    if wanted.kind is Kind.TEXT and pt.is_string(plain):
+        return _same
+    if wanted.kind is Kind.JSON and given == wanted.arrow:
+        return lambda values: pa.ExtensionArray.from_storage(wanted.arrow, values)
+    return None
+
+
+def _try(cast: Cast, wanted: LogicalType, given: pa.DataType) -> None:
+    # Arrow says only when it casts that it knows no way between two types.
+    try:
+        cast(pa.schema([("", given)]).empty_table().column(0).combine_chunks())
+    except pa.ArrowNotImplementedError:
+        raise _refuse(wanted, "") from None
 
 
 def _unwrapped(given: pa.DataType) -> pa.DataType:
     if isinstance(given, pa.BaseExtensionType):
         given = given.storage_type
     if pt.is_dictionary(given):
-        given = given.value_type
+        return _unwrapped(given.value_type)
     if pt.is_large_string(given) or given == pa.string_view():
         return pa.string()
     if pt.is_large_binary(given) or given == pa.binary_view():
@@ -61,6 +88,8 @@ def _unwrap(values: pa.Array, plain: pa.DataType) -> pa.Array:
         values = values.combine_chunks()
     if isinstance(values.type, pa.BaseExtensionType):
         values = values.storage
+    if pt.is_dictionary(values.type):
+        return values.dictionary.cast(plain).take(values.indices)
     return values if values.type == plain else values.cast(plain)
 
 
@@ -76,15 +105,27 @@ def _refuse(wanted: LogicalType, fix: str) -> Incompatible:
     return Incompatible(fix or f"convert it to {wanted} before")
 
 
-def _bool(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
+def _bool(wanted: LogicalType, given: pa.DataType) -> Cast:
     if pt.is_boolean(given):
         return _same
     if pt.is_string(given):
-        return _to(wanted)
+        return _truth
     raise _refuse(wanted, "convert it to true and false")
 
 
-def _integer(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
+def _truth(values: pa.Array) -> pa.Array:
+    position = pc.index_in(pc.utf8_lower(values), _TRUTHS)
+    if position.null_count != values.null_count:
+        raise Unfit("is neither true nor false")
+    return pc.equal(pc.bit_wise_and(position, 1), 1)
+
+
+def _every(mask: pa.Array) -> bool:
+    # With Arrow's own minimum of one value, nothing at all would count as a failure.
+    return bool(pc.all(mask, min_count=0).as_py())
+
+
+def _integer(wanted: LogicalType, given: pa.DataType) -> Cast:
     if given == wanted.arrow:
         return _same
     if pt.is_integer(given) or pt.is_floating(given) or pt.is_decimal(given) or pt.is_string(given):
@@ -92,25 +133,33 @@ def _integer(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
     raise _refuse(wanted, "")
 
 
-def _float(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
+def _float(wanted: LogicalType, given: pa.DataType) -> Cast:
     if given == wanted.arrow:
         return _same
     if wanted.kind is Kind.FLOAT32 and pt.is_float64(given):
         return _narrowed
-    if pt.is_floating(given) or pt.is_integer(given) or pt.is_string(given):
+    if pt.is_string(given):
+        return lambda values: _finite(values.cast(wanted.arrow), values)
+    if pt.is_floating(given) or pt.is_integer(given):
         return _to(wanted)
     raise _refuse(wanted, "use decimal in the contract, or convert it to float")
+
+
+def _finite(floats: pa.Array, texts: pa.Array) -> pa.Array:
+    if not _every(pc.or_(pc.invert(pc.is_inf(floats)), pc.match_substring(texts, "inf", ignore_case=True))):
+        raise Unfit("is too great for a float")
+    return floats
 
 
 def _narrowed(values: pa.Array) -> pa.Array:
     narrow = values.cast(pa.float32())
     kept = pc.or_(pc.equal(narrow.cast(pa.float64()), values), pc.is_nan(values))
-    if not pc.all(kept, skip_nulls=True).as_py() and len(values) != values.null_count:
-        raise ValueError("cannot be a float32 without rounding")
+    if not _every(kept):
+        raise Unfit("cannot be a float32 without rounding")
     return narrow
 
 
-def _decimal(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
+def _decimal(wanted: LogicalType, given: pa.DataType) -> Cast:
     if given == wanted.arrow:
         return _same
     if pt.is_decimal(given):
@@ -119,45 +168,53 @@ def _decimal(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
         return lambda values: values.cast(pa.string()).cast(wanted.arrow)
     if pt.is_floating(given):
         # The shortest text that names the float is what its owner meant: 12.34, not 12.339999999999999857…
-        return lambda values: values.cast(pa.float64()).cast(pa.string()).cast(wanted.arrow)
+        wide = pa.float32() if pt.is_float16(given) else given
+        return lambda values: values.cast(wide).cast(pa.string()).cast(wanted.arrow)
     if pt.is_string(given):
         return _to(wanted)
     raise _refuse(wanted, "")
 
 
-def _text(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
+def _text(wanted: LogicalType, given: pa.DataType) -> Cast:
     if not pt.is_string(given):
         raise _refuse(wanted, "convert it to text")
-    return _same if checked else _without_nul
+    return _without_nul
 
 
 def _without_nul(values: pa.Array) -> pa.Array:
     if pc.any(pc.match_substring(values, "\0")).as_py():
-        raise ValueError("holds a NUL character, which PostgreSQL cannot store")
+        raise Unfit("holds a NUL character, which PostgreSQL cannot store")
     return values
 
 
-def _enum(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
+def _enum(wanted: LogicalType, given: pa.DataType) -> Cast:
     if not pt.is_string(given):
         raise _refuse(wanted, "convert it to text")
     labels = pa.array(wanted.labels, pa.string())
 
     def cast(values: pa.Array) -> pa.Array:
-        if not pc.all(pc.or_(pc.is_in(values, labels), pc.is_null(values))).as_py():
-            raise ValueError("is not one of the enum's labels")
+        if not _every(pc.or_(pc.is_in(values, labels), pc.is_null(values))):
+            raise Unfit("is not one of the enum's labels")
         return values
 
     return cast
 
 
-def _uuid(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
+def _uuid(wanted: LogicalType, given: pa.DataType) -> Cast:
     if pt.is_fixed_size_binary(given) and given.byte_width == 16:
         return lambda values: pa.ExtensionArray.from_storage(wanted.arrow, values)
     if pt.is_binary(given):
         return lambda values: pa.ExtensionArray.from_storage(wanted.arrow, values.cast(pa.binary(16)))
     if pt.is_string(given):
-        return lambda values: _each(values, wanted, lambda text: uuid.UUID(text).bytes, pa.binary(16))
+        return lambda values: _each(values, wanted, _uuid_bytes, pa.binary(16))
     raise _refuse(wanted, "convert it to 16 bytes or to text")
+
+
+def _uuid_bytes(text: str) -> bytes:
+    try:
+        return uuid.UUID(text).bytes
+    except ValueError:
+        raise Unfit("is not a UUID") from None
 
 
 def _each(values: pa.Array, wanted: LogicalType, convert: Callable[[Any], Any], storage: pa.DataType) -> pa.Array:
@@ -167,21 +224,38 @@ def _each(values: pa.Array, wanted: LogicalType, convert: Callable[[Any], Any], 
     return converted
 
 
-def _json(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
+def _json(wanted: LogicalType, given: pa.DataType) -> Cast:
     if pt.is_string(given):
-        if checked:
-            return lambda values: pa.ExtensionArray.from_storage(wanted.arrow, values)
         return lambda values: _each(values, wanted, canonical_json, pa.string())
-    if pt.is_nested(given):
+    if (pt.is_struct(given) or _is_list(given)) and _has_json(given):
         return lambda values: _each(values, wanted, _dumped, pa.string())
     raise _refuse(wanted, "convert it to JSON text")
 
 
+def _is_list(given: pa.DataType) -> bool:
+    return bool(pt.is_list(given) or pt.is_large_list(given) or pt.is_fixed_size_list(given))
+
+
+def _has_json(given: pa.DataType) -> bool:
+    """Tell whether every value of a type has one JSON spelling; maps, bytes and times have none or several."""
+    if pt.is_struct(given):
+        return all(_has_json(field.type) for field in given)
+    if _is_list(given):
+        return _has_json(given.value_type)
+    plain = _unwrapped(given)
+    return any(is_kind(plain) for is_kind in (pt.is_boolean, pt.is_integer, pt.is_floating, pt.is_string, pt.is_null))
+
+
 def _dumped(value: Any) -> str:
-    return canonical_json(json.dumps(value, allow_nan=False, default=str))
+    try:
+        return canonical_json(json.dumps(value, allow_nan=False))
+    except Unfit:
+        raise
+    except ValueError:
+        raise Unfit("holds NaN or infinity, which is not JSON") from None
 
 
-def _bytes(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
+def _bytes(wanted: LogicalType, given: pa.DataType) -> Cast:
     if pt.is_binary(given):
         return _same
     if pt.is_fixed_size_binary(given):
@@ -192,12 +266,15 @@ def _bytes(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
 
 
 def _from_hex(text: str) -> bytes:
-    if not text.startswith("\\x"):
-        raise ValueError("is not bytes in hexadecimal, which starts with \\x")
-    return bytes.fromhex(text[2:])
+    try:
+        if text.startswith("\\x"):
+            return bytes.fromhex(text[2:])
+    except ValueError:
+        pass
+    raise Unfit("is not bytes in hexadecimal, which starts with \\x")
 
 
-def _date(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
+def _date(wanted: LogicalType, given: pa.DataType) -> Cast:
     if not (pt.is_date(given) or pt.is_string(given) or pt.is_timestamp(given)):
         raise _refuse(wanted, "")
     if pt.is_timestamp(given) and given.tz is not None:
@@ -205,8 +282,8 @@ def _date(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
 
     def cast(values: pa.Array) -> pa.Array:
         dates = values.cast(wanted.arrow)
-        if pt.is_timestamp(given) and not pc.all(pc.equal(dates.cast(given), values)).as_py():
-            raise ValueError("has a time of day, which a date cannot hold")
+        if pt.is_timestamp(given) and not _every(pc.equal(dates.cast(given), values)):
+            raise Unfit("has a time of day, which a date cannot hold")
         return _within(dates, pa.scalar(_FIRST, pa.date32()), pa.scalar(_LAST, pa.date32()))
 
     return cast
@@ -217,27 +294,36 @@ def _within(values: pa.Array, first: pa.Scalar, last: pa.Scalar) -> pa.Array:
     # Null when there is nothing to compare; the comparison stays in Arrow, which knows no Python overflow.
     low, high = pc.less(bounds["min"], first).as_py(), pc.greater(bounds["max"], last).as_py()
     if low or high:
-        raise ValueError("is infinite or outside the years 1 to 9999")
+        raise Unfit("is infinite or outside the years 1 to 9999")
     return values
 
 
-def _time(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
+def _time(wanted: LogicalType, given: pa.DataType) -> Cast:
     if not (pt.is_time(given) or pt.is_string(given)):
         raise _refuse(wanted, "")
 
     def cast(values: pa.Array) -> pa.Array:
         # Arrow reads no times from text.
-        times = _each(values, wanted, time.fromisoformat, wanted.arrow) if pt.is_string(given) else values
+        times = _each(values, wanted, _clock, wanted.arrow) if pt.is_string(given) else values
         times = times.cast(wanted.arrow)
         highest = pc.max(times.cast(pa.int64())).as_py()
         if highest is not None and highest >= _DAY_MICROSECONDS:
-            raise ValueError("is 24:00, which is no time of a day")
+            raise Unfit("is 24:00, which is no time of a day")
         return times
 
     return cast
 
 
-def _timestamp(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
+def _clock(text: str) -> time:
+    try:
+        if _CLOCK.fullmatch(text):
+            return time.fromisoformat(text)
+    except ValueError:
+        pass
+    raise Unfit("is not a time of a day in the form 12:34:56.123456")
+
+
+def _timestamp(wanted: LogicalType, given: pa.DataType) -> Cast:
     zoned = wanted.kind is Kind.TIMESTAMPTZ
     if pt.is_timestamp(given) and (given.tz is not None) is not zoned:
         fix = "give it a time zone" if zoned else "convert it to local time without a zone"
@@ -250,15 +336,15 @@ def _timestamp(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
     return lambda values: _within(values.cast(wanted.arrow), first, last)
 
 
-def _array(wanted: LogicalType, given: pa.DataType, checked: bool) -> Cast:
+def _array(wanted: LogicalType, given: pa.DataType) -> Cast:
     element = wanted.element
     assert element is not None
     if pt.is_string(given):
-        inner = _array(wanted, pa.list_(pa.string()), checked)
+        inner = _array(wanted, pa.list_(pa.string()))
         return lambda values: inner(_each_list(values))
-    if not (pt.is_list(given) or pt.is_large_list(given) or pt.is_fixed_size_list(given)):
+    if not _is_list(given):
         raise _refuse(wanted, "convert it to a list")
-    cast_element = caster(element, given.value_type, checked=checked)
+    cast_element = caster(element, given.value_type)
 
     def cast(values: pa.Array) -> pa.Array:
         lists = values.cast(pa.list_(given.value_type))
@@ -278,13 +364,16 @@ def _each_list(values: pa.Array) -> pa.Array:
 
 
 def _listed(text: str) -> list[str | None]:
-    items = json.loads(text)
-    if not isinstance(items, list):
-        raise ValueError("is not a JSON array")
-    return [None if item is None else item if isinstance(item, str) else json.dumps(item) for item in items]
+    try:
+        items = json.loads(text, parse_float=str, parse_int=str)
+    except (ValueError, RecursionError):
+        raise Unfit("is not a JSON array") from None
+    if not isinstance(items, list) or any(isinstance(item, list | dict) for item in items):
+        raise Unfit("is not a JSON array of plain values")
+    return [item if item is None or isinstance(item, str) else json.dumps(item) for item in items]
 
 
-_CASTERS: dict[Kind, Callable[[LogicalType, pa.DataType, bool], Cast]] = {
+_CASTERS: dict[Kind, Callable[[LogicalType, pa.DataType], Cast]] = {
     Kind.BOOL: _bool,
     Kind.INT16: _integer,
     Kind.INT32: _integer,

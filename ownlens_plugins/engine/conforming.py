@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,17 +11,8 @@ import pyarrow.compute as pc
 from ..contracts import Column, TableContract
 from ..errors import SourceInvalid
 from .casting import BAD_VALUE, Incompatible, caster
+from .refusals import RefusedRow, Unfit, raw_row
 from .sources.source import REFUSED_PREFIX, Extracted
-
-MAX_RAW_CHARACTERS = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedRow:
-    """A row that breaks the contract: why, and its values as JSON text (cut at 10,000 characters)."""
-
-    reason: str
-    row: str
 
 
 @dataclass
@@ -51,7 +40,7 @@ class Conformed:
         arrays = [cast.column(batch, bad) for cast in casters]
         conformed = pa.RecordBatch.from_arrays(arrays, schema=_all_nullable(self.contract.arrow_schema))
         if bad:
-            self.refused.extend(RefusedRow(bad[index], _raw(batch, index)) for index in sorted(bad))
+            self.refused.extend(RefusedRow(bad[index], raw_row(batch, index)) for index in sorted(bad))
             keep = [index for index in range(batch.num_rows) if index not in bad]
             conformed = conformed.take(pa.array(keep, pa.int64()))
         return pa.RecordBatch.from_arrays(conformed.columns, schema=self.contract.arrow_schema)
@@ -68,18 +57,21 @@ class _Caster:
         self._column = column
         schema = extracted.reader.schema
         self._index = schema.get_field_index(column.name)
+        if self._index < 0:
+            raise SourceInvalid(f"{contract.table}: column {column.name!r} must arrive exactly once; add or rename it")
         self._refused = schema.get_field_index(REFUSED_PREFIX + column.name)
-        self._cast = _caster_for(contract, column, schema.field(self._index).type, extracted.checked)
+        self._cast = caster_for(contract, column, schema.field(self._index).type, extracted.checked)
 
     def column(self, batch: pa.RecordBatch, bad: dict[int, str]) -> pa.Array:
         values = batch.column(self._index)
         wrong: dict[int, str] = {}
         array = cast_bisecting(values, self._cast, self._column.type.arrow, wrong)
         for index, reason in wrong.items():
-            bad.setdefault(index, f"{self._column.name}: {reason}")
+            bad.setdefault(index, f"{self._column.name}: {reason or f'does not fit {self._column.type} exactly'}")
         self._note(self._refused_rows(batch), "array of several dimensions or with a shifted lower bound", bad)
-        if not self._column.nullable and values.null_count:
-            self._note(pc.is_null(values), "is null, but the contract does not allow it", bad)
+        # Asked of the cast values: a dictionary can hold nulls that its indices do not show.
+        if not self._column.nullable and array.null_count:
+            self._note(pc.is_null(array), "is null, but the contract does not allow it", bad)
         return array
 
     def _refused_rows(self, batch: pa.RecordBatch) -> pa.Array | None:
@@ -92,9 +84,14 @@ class _Caster:
             bad.setdefault(index, f"{self._column.name}: {reason}")
 
 
-def _caster_for(
+def caster_for(
     contract: TableContract, column: Column, given: pa.DataType, checked: bool
 ) -> Callable[[pa.Array], pa.Array]:
+    """Return the cast for one column of a table.
+
+    Raises:
+        SourceInvalid: no exact cast leads from `given` to the column's type.
+    """
     try:
         return caster(column.type, given, checked=checked)
     except Incompatible as error:
@@ -107,7 +104,7 @@ def _caster_for(
 def cast_bisecting(
     values: pa.Array, cast: Callable[[pa.Array], pa.Array], wanted: pa.DataType, wrong: dict[int, str], offset: int = 0
 ) -> pa.Array:
-    """Cast an array; values that cannot be cast become null and are noted by index in `wrong`.
+    """Cast an array; values that cannot be cast become null and are noted by index in `wrong`, with a reason if known.
 
     Splitting in halves costs log2(n) casts for each bad value, and one cast when all are good.
     """
@@ -115,7 +112,7 @@ def cast_bisecting(
         return cast(values)
     except BAD_VALUE as error:
         if len(values) <= 1:
-            wrong[offset] = _one_line(error)
+            wrong[offset] = _reason(error)
             return pa.nulls(len(values), wanted)
     middle = len(values) // 2
     left = cast_bisecting(values.slice(0, middle), cast, wanted, wrong, offset)
@@ -130,17 +127,6 @@ def _joined(left: pa.Array, right: pa.Array, wanted: pa.DataType) -> pa.Array:
     return pa.concat_arrays([left, right])
 
 
-def _one_line(error: BaseException) -> str:
-    # Arrow quotes the value in its message; the row itself stands beside the reason, so the reason stays short.
-    text = str(error) if isinstance(error, ValueError) and not isinstance(error, pa.ArrowInvalid) else ""
-    return text or "value does not fit the contract's type"
-
-
-def _raw(batch: pa.RecordBatch, index: int) -> str:
-    row = batch.slice(index, 1).to_pylist()[0]
-    shown = {name: value for name, value in row.items() if not name.startswith(REFUSED_PREFIX)}
-    return json.dumps(shown, default=_plain, ensure_ascii=False)[:MAX_RAW_CHARACTERS]
-
-
-def _plain(value: Any) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
+def _reason(error: BaseException) -> str:
+    # Other errors quote the value; the row stands beside the reason, and reasons may reach logs.
+    return str(error) if isinstance(error, Unfit) else ""

@@ -17,20 +17,24 @@ import pyarrow.parquet as pq
 from ..api import StagedPart, TouchedSlice
 from ..contracts import TableContract
 
-ROWS_PER_PART = 500_000
 ROWS_PER_GROUP = 131_072
+ROWS_PER_PART = 4 * ROWS_PER_GROUP
 _CHUNK = 1 << 20
 
 
 @dataclass
 class DraftParts:
-    """Rolls batches into Parquet files of at most `ROWS_PER_PART` rows; memory stays at one row group."""
+    """Rolls batches into Parquet files of at most `ROWS_PER_PART` rows; memory stays at one row group.
+
+    Equal rows in equal order make equal files, however they are cut into batches.
+    """
 
     contract: TableContract
     folder: Path
     rows: int = 0
     _files: list[Path] = field(default_factory=list)
     _pending: list[pa.RecordBatch] = field(default_factory=list)
+    _held: int = 0
     _writer: pq.ParquetWriter | None = None
     _in_part: int = 0
     _first: Any = None
@@ -47,9 +51,13 @@ class DraftParts:
     def _add(self, batch: pa.RecordBatch) -> None:
         self.rows += batch.num_rows
         self._note_days(batch)
-        self._pending.append(batch)
-        if sum(piece.num_rows for piece in self._pending) >= ROWS_PER_GROUP:
-            self._flush()
+        while batch.num_rows:
+            room = ROWS_PER_GROUP - self._held
+            piece, batch = batch.slice(0, room), batch.slice(room)
+            self._pending.append(piece)
+            self._held += piece.num_rows
+            if self._held == ROWS_PER_GROUP:
+                self._flush()
 
     def _note_days(self, batch: pa.RecordBatch) -> None:
         if self.contract.partition_by is None:
@@ -61,8 +69,9 @@ class DraftParts:
     def _flush(self) -> None:
         if not self._pending:
             return
-        table = pa.Table.from_batches(self._pending, schema=self.contract.arrow_schema)
+        table = pa.Table.from_batches(self._pending, schema=self.contract.arrow_schema).combine_chunks()
         self._pending.clear()
+        self._held = 0
         if self._writer is None:
             self._writer = self._next_file()
         self._writer.write_table(table, row_group_size=ROWS_PER_GROUP)
@@ -93,18 +102,21 @@ class DraftParts:
 
     def seal(self) -> list[StagedPart]:
         """Bring every file to disk for good and describe it; `uri` is still the file's name."""
-        return [_sealed(number, file) for number, file in enumerate(self._files)]
+        counted = [(file, pq.read_metadata(file).num_rows) for file in self._files]
+        kept = [(file, rows) for file, rows in counted if rows]
+        for file in {*self._files} - {file for file, _ in kept}:
+            file.unlink()  # taking out doubles can leave a part without rows
+        return [_sealed(number, file, rows) for number, (file, rows) in enumerate(kept)]
 
 
 def _day(value: date | datetime) -> date:
     return value.date() if isinstance(value, datetime) else value
 
 
-def _sealed(number: int, file: Path) -> StagedPart:
+def _sealed(number: int, file: Path, rows: int) -> StagedPart:
     digest = hashlib.sha256()
     with file.open("rb") as content:
         os.fsync(content.fileno())
         while chunk := content.read(_CHUNK):
             digest.update(chunk)
-    rows = pq.read_metadata(file).num_rows
     return StagedPart(f"{number:05d}", file.name, rows, file.stat().st_size, digest.hexdigest())

@@ -3,39 +3,52 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+import re
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from .refusals import Unfit
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # jsonb writes numbers out in full, so an exponent is a way to ask for megabytes of zeros.
 MAX_EXPONENT = 1_000
+# More digits after the point would be rounded away.
+MAX_SCALE = 16_383
 
 
 def canonical_json(text: str) -> str:
     """Return JSON text with sorted keys, plain numbers and jsonb's spacing, so that every store holds the same text.
 
     Raises:
-        ValueError: not JSON, a repeated key, NaN or infinity, a NUL or a lone surrogate: jsonb cannot hold these.
+        Unfit: not JSON, a repeated key, NaN or infinity, a NUL or a lone surrogate: jsonb cannot hold these.
     """
-    return _written(
-        json.loads(text, object_pairs_hook=_object, parse_float=_number, parse_int=_number, parse_constant=_no)
-    )
+    try:
+        values = json.loads(text, object_pairs_hook=_object, parse_float=_number, parse_int=_number, parse_constant=_no)
+        return _written(values)
+    except json.JSONDecodeError:
+        raise Unfit("is not JSON") from None
+    except RecursionError:
+        raise Unfit("is nested too deeply") from None
 
 
 def _no(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+    raise Unfit(f"holds {name}, which is not JSON")
 
 
 def _number(text: str) -> Decimal:
-    number = Decimal(text)
-    if abs(number.adjusted()) > MAX_EXPONENT:
-        raise ValueError("holds a number that jsonb cannot keep")
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise Unfit("holds a number that jsonb cannot keep") from None
+    if abs(number.adjusted()) > MAX_EXPONENT or number.as_tuple().exponent < -MAX_SCALE:  # type: ignore[operator]
+        raise Unfit("holds a number that jsonb cannot keep")
     return number
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise ValueError("repeats a key in an object, which jsonb would drop")
+        raise Unfit("repeats a key in an object, which jsonb would drop")
     return values
 
 
@@ -52,6 +65,7 @@ def _written(value: Any) -> str:
 
 def _quoted(text: str) -> str:
     if "\0" in text:
-        raise ValueError("holds a NUL character, which jsonb cannot keep")
-    text.encode()  # a lone surrogate is no text; raises a ValueError
+        raise Unfit("holds a NUL character, which jsonb cannot keep")
+    if _SURROGATE.search(text):
+        raise Unfit("holds half of a character, which is no text")
     return json.dumps(text, ensure_ascii=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from ..api import Destination, LoadPlan, LoadResult, LoadSession, Receipt, StagedPart
 from ..errors import CommitUnknown, Rejected, Retryable, StagedSetChanged
 
+logger = logging.getLogger("ownlens.load")
 MapParts = Callable[[Callable[[StagedPart], Receipt], Iterable[StagedPart]], Iterable[Receipt]]
 
 
@@ -32,7 +34,7 @@ def _write(session: LoadSession, plan: LoadPlan, map_parts: MapParts) -> list[Re
         receipts = list(map_parts(session.writer.write, plan.parts))
         match_receipts(plan, receipts)
     except BaseException:
-        session.abort()
+        _abort(session, plan)
         raise
     return receipts
 
@@ -43,7 +45,7 @@ def _commit(
     try:
         return session.commit(receipts)
     except (Retryable, Rejected, StagedSetChanged):  # certain: nothing landed
-        session.abort()
+        _abort(session, plan)
         raise
     except Exception as error:  # unknown: look, never abort
         if done := destination.find_commit(plan):
@@ -52,6 +54,14 @@ def _commit(
             # It is not visible now, but the store may still be applying it: a later attempt must look again.
             raise Retryable(f"{plan.table}: {plan.destination} has not applied the commit; run it again") from error
         raise
+
+
+def _abort(session: LoadSession, plan: LoadPlan) -> None:
+    # What could not be discarded stays invisible until the next `open` clears it; the reason to abort counts more.
+    try:
+        session.abort()
+    except Exception:
+        logger.exception("%s: %s could not discard an attempt at %s", plan.table, plan.destination, plan.load_id)
 
 
 def match_receipts(plan: LoadPlan, receipts: Sequence[Receipt]) -> None:

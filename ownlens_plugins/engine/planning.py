@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ..api import Destination, LoadPlan, LoadResult, Window
-from ..contracts import Extraction, Strategy, TableContract, parse_type
+from ..contracts import Extraction, Kind, Strategy, TableContract, parse_type
 from ..errors import Rejected
 from ..registry import Registry
 from .manifest import Manifest
@@ -50,6 +50,7 @@ def pending(
         plan = plan_load(destination, contract, manifest, area, registry)
         if done := destination.find_commit(plan):
             return Pending(tuple(missing), done)
+        _check_schema(contract, manifest)
         missing.insert(0, plan)
         if plan.strategy is Strategy.OVERWRITE:  # it replaces all that older sets could bring
             break
@@ -66,9 +67,8 @@ def plan_load(
     """Return the plan that loads one staged set into one destination.
 
     Raises:
-        Rejected: the set was staged under a contract that no longer fits.
+        Rejected: the set is a full refresh, and the destination offers no overwrite.
     """
-    _check_schema(contract, manifest)
     options = registry.options(destination.name, contract)
     return LoadPlan(
         contract=contract,
@@ -108,7 +108,8 @@ def _check_schema(contract: TableContract, manifest: Manifest) -> None:
 
 def _same_type(staged: str, wanted: str) -> bool:
     (old, old_nullable), (new, new_nullable) = parse_type(staged), parse_type(wanted)
-    return old.arrow == new.arrow and (new_nullable or not old_nullable)
+    fits = new.kind is not Kind.ENUM or (old.kind is Kind.ENUM and {*old.labels} <= {*new.labels})
+    return old.arrow == new.arrow and fits and (new_nullable or not old_nullable)
 
 
 def _outdated(contract: TableContract, manifest: Manifest, reason: str) -> Rejected:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,11 +20,13 @@ from ..api import StagedPart, Window, new_attempt
 from ..contracts import Extraction, TableContract
 from ..errors import Rejected, Retryable
 from ..registry import Registry
-from ..storage import ObjectFolder, filesystem, is_s3, object_folder
-from .conforming import Conformed, RefusedRow
+from ..storage import ObjectFolder, filesystem, is_s3, object_folder, publish_folder
+from .conforming import Conformed
 from .drafts import DraftParts
 from .manifest import Manifest, set_digest
+from .refusals import RefusedRow, raw_row
 from .sources.source import Extracted
+from .sweeping import DRAFT_PREFIX, sweep
 from .transforming import transformed
 from .uniqueness import find_doubles, take_out
 
@@ -60,6 +62,10 @@ class StagingArea:
         names = self._folder.list(f"{_slug(table)}/manifests")
         return self._manifest(names[-1]) if names else None
 
+    def _published(self, table: str, sequence: int) -> Manifest | None:
+        content = self._folder.read(_manifest_name(table, sequence))
+        return None if content is None else Manifest.from_json(content)
+
     def _manifest(self, name: str) -> Manifest:
         content = self._folder.read(name)
         if content is None:
@@ -91,7 +97,8 @@ class StagingArea:
         parent = None if is_s3(self.uri) else Path(self.uri) / _slug(table)
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".draft-", dir=parent))
+            sweep(parent, lambda sequence: self._published(table, sequence))
+        folder = Path(tempfile.mkdtemp(prefix=DRAFT_PREFIX, dir=parent))
         try:
             yield folder
         finally:
@@ -106,11 +113,9 @@ class StagingArea:
             parts, more = self._transform(contract, parts, folder)
             refused += more
         doubles = take_out(find_doubles(contract, parts.files), contract)
-        superseded = sum(batch.num_rows for batch in doubles)
         if contract.version_by is None:
             refused += _repeated(doubles)
-            superseded = 0
-        return _Draft(parts, refused, superseded)
+        return _Draft(parts, refused)
 
     def _transform(
         self, contract: TableContract, parts: DraftParts, folder: Path
@@ -128,7 +133,7 @@ class StagingArea:
         schema = {column.name: str(column) for column in contract.columns}
         digest = set_digest(sealed, schema, replaces=request.full_refresh)
         latest = self.latest(contract.table)
-        if same := self._same_content(contract, latest, digest, request):
+        if same := self._same_content(contract, latest, digest, len(draft.refused), request):
             return same if request.once else None
         if latest is not None and not sealed and not draft.refused and not _holds_all(request):
             return None
@@ -154,20 +159,23 @@ class StagingArea:
             quarantine=f"{folder}/quarantine.parquet" if draft.refused else None,
             key_violations=sum(_breaks_key(contract, row) for row in draft.refused),
         )
-        if not self._folder.create(f"{_slug(contract.table)}/manifests/{sequence:08d}.json", manifest.to_json()):
+        if not self._folder.create(_manifest_name(contract.table, sequence), manifest.to_json()):
             self._folder.remove(folder)
             raise Retryable(f"{contract.table}: another run staged set {sequence} at the same time; run it again")
         return manifest
 
     def _same_content(
-        self, contract: TableContract, latest: Manifest | None, digest: str, request: StageRequest
+        self, contract: TableContract, latest: Manifest | None, digest: str, rejected: int, request: StageRequest
     ) -> Manifest | None:
         if latest is None or request.full_refresh:
             return None
+        # A further row that was refused is news, although the rows that were kept are the same.
         if request.once:
-            return next((old for old in self.manifests(contract.table) if old.digest == digest), None)
+            known = self.manifests(contract.table)
+            return next((old for old in known if (old.digest, old.rejected) == (digest, rejected)), None)
         # An earlier set of equal content is not the same: the table may have changed and changed back.
-        return latest if _holds_all(request) and latest.digest == digest else None
+        same = (latest.digest, latest.rejected) == (digest, rejected)
+        return latest if same and _holds_all(request) else None
 
     def _upload(self, draft: _Draft, folder: str) -> None:
         if draft.refused:
@@ -178,7 +186,7 @@ class StagingArea:
         if is_s3(self.uri):
             _copy(draft.parts.folder, self._folder.uri(folder))
         else:
-            draft.parts.folder.rename(self._folder.uri(folder))
+            publish_folder(draft.parts.folder, Path(self._folder.uri(folder)))
 
     def quarantined(self, manifest: Manifest) -> pa.Table | None:
         """Return the refused rows of a set: columns `reason` and `row` (JSON text)."""
@@ -196,7 +204,6 @@ class StagingArea:
 class _Draft:
     parts: DraftParts
     refused: list[RefusedRow]
-    superseded: int
 
 
 def _slug(table: str) -> str:
@@ -204,13 +211,16 @@ def _slug(table: str) -> str:
     return quote(table, safe="").replace(".", "%2E")
 
 
+def _manifest_name(table: str, sequence: int) -> str:
+    return f"{_slug(table)}/manifests/{sequence:08d}.json"
+
+
 def _holds_all(request: StageRequest) -> bool:
     return request.extraction is Extraction.WHOLE
 
 
 def _repeated(doubles: list[pa.RecordBatch]) -> list[RefusedRow]:
-    rows = (row for batch in doubles for row in batch.to_pylist())
-    return [RefusedRow(_REPEATED, json.dumps(row, default=str, ensure_ascii=False)) for row in rows]
+    return [RefusedRow(_REPEATED, raw_row(batch, index)) for batch in doubles for index in range(batch.num_rows)]
 
 
 def _breaks_key(contract: TableContract, row: RefusedRow) -> bool:
@@ -228,7 +238,10 @@ def _refuse_if_failing(contract: TableContract, refused: list[RefusedRow]) -> No
 
 def _write_quarantine(refused: list[RefusedRow], file: Path) -> None:
     table = pa.table({"reason": [row.reason for row in refused], "row": [row.row for row in refused]})
-    pq.write_table(table, file, compression="zstd")
+    with file.open("wb") as target:
+        pq.write_table(table, target, compression="zstd")
+        target.flush()
+        os.fsync(target.fileno())
 
 
 def _copy(folder: Path, uri: str) -> None:

@@ -14,7 +14,7 @@ from ..contracts import TableContract
 from ..errors import Rejected
 from ..registry import Registry
 from .sources.source import Extracted
-from .uniqueness import open_duckdb
+from .uniqueness import literal, open_duckdb
 
 ROWS_PER_BATCH = 65_536
 
@@ -29,7 +29,7 @@ def transformed(contract: TableContract, registry: Registry, files: Sequence[Pat
     database = open_duckdb()
     database.execute("SET TimeZone = 'UTC'")
     try:
-        relation = database.read_parquet([str(file) for file in files])
+        relation = database.read_parquet([literal(file) for file in files])
         frame = nw.from_native(relation)
         changed = _changed(contract, registry, frame)
         yield None if changed is frame else Extracted(_reader(contract, changed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -46,6 +47,11 @@ def _close_database() -> None:
     _database.cache_clear()
 
 
+def literal(file: Path) -> str:
+    """Return a path in which DuckDB sees no pattern."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", str(file))
+
+
 def find_doubles(contract: TableContract, files: Sequence[Path]) -> Doubles:
     """Return, by file, the row numbers of rows that another row of the same key stands above.
 
@@ -53,7 +59,7 @@ def find_doubles(contract: TableContract, files: Sequence[Path]) -> Doubles:
     """
     if not files:
         return {}
-    names = [str(file) for file in files]
+    names = [literal(file) for file in files]
     key = ", ".join(map(_quote, contract.key))
     with closing(open_duckdb()) as database:
         repeated = f"SELECT 1 FROM read_parquet($files) GROUP BY {key} HAVING count(*) > 1 LIMIT 1"

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
+
+POSTGRESQL = "postgresql"
+CLICKHOUSE = "clickhouse"
+
 # Seen to pass and to fail as they should on pandas, PostgreSQL and ClickHouse alike (tests/validation/test_checks.py).
 PORTABLE = frozenset(
     {
@@ -42,13 +48,14 @@ PORTABLE = frozenset(
         "expect_table_row_count_to_equal",
     }
 )
+REQUIRED = "expect_required_columns_to_have_values"
 # These look at whether there is a value, not at which.
 PRESENCE = frozenset(
     {
         "expect_column_proportion_of_non_null_values_to_be_between",
         "expect_column_values_to_be_null",
         "expect_column_values_to_not_be_null",
-        "expect_required_columns_to_have_values",
+        REQUIRED,
     }
 )
 ROW_COUNTS = frozenset({"expect_table_row_count_to_be_between", "expect_table_row_count_to_equal"})
@@ -78,3 +85,9 @@ HIDDEN_FIELDS = frozenset(
         "windows",
     }
 )
+
+
+def unreachable(names: Collection[str]) -> frozenset[str]:
+    """Return the columns that Great Expectations cannot name: it ignores case, and stumbles over double quotes."""
+    folded = Counter(name.casefold() for name in names)
+    return frozenset(name for name in names if '"' in name or folded[name.casefold()] > 1)

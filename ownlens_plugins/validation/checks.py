@@ -17,9 +17,8 @@ from great_expectations.expectations.registry import (
 
 from ..contracts import Kind, TableContract
 from ..errors import Problem, UnknownName
-from .catalogue import HIDDEN_FIELDS, IGNORED_ROWS, PORTABLE, PRESENCE
+from .catalogue import CLICKHOUSE, HIDDEN_FIELDS, IGNORED_ROWS, PORTABLE, POSTGRESQL, PRESENCE, unreachable
 
-CLICKHOUSE = "clickhouse"
 _COLUMN_KEYS = ("column", "column_A", "column_B", "column_list")
 _VALUE_KEYS = ("min_value", "max_value", "value", "value_set")
 _SEVERITIES = ("critical", "warning")
@@ -41,7 +40,7 @@ def expectations_of(contract: TableContract, *, dialect: str | None) -> tuple[li
 
 def problems_of(contract: TableContract) -> list[Problem]:
     """Return everything wrong with a contract's checks."""
-    return expectations_of(contract, dialect="postgresql")[1]
+    return expectations_of(contract, dialect=POSTGRESQL)[1]
 
 
 def _entries(contract: TableContract) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -59,6 +58,7 @@ def _expectation(
             raise UnknownName("keyword", keyword, known, where=name)
     _check_severity(name, keywords)
     _check_columns(contract, name, keywords)
+    _check_bounds(name, keywords)
     try:
         return named(name, **_ignoring(name, _typed(contract, keywords, dialect=dialect)))
     except ValidationError as error:
@@ -85,6 +85,12 @@ def _check_severity(name: str, keywords: Mapping[str, Any]) -> None:
         raise UnknownName("severity", str(severity), _SEVERITIES, where=name)
 
 
+def _check_bounds(name: str, keywords: Mapping[str, Any]) -> None:
+    low, high = keywords.get("min_value"), keywords.get("max_value")
+    if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+        raise ValueError(f"{name}: min_value {low} is greater than max_value {high}")
+
+
 def columns_of(keywords: Mapping[str, Any]) -> list[str]:
     """Return the columns that an expectation's keywords name, in order."""
     entries = [keywords[key] for key in _COLUMN_KEYS if key in keywords]
@@ -95,6 +101,8 @@ def _check_columns(contract: TableContract, name: str, keywords: Mapping[str, An
     for column in columns_of(keywords):
         if column not in contract.column_names:
             raise UnknownName("column", str(column), contract.column_names, where=name)
+        if column in unreachable(contract.column_names):
+            raise ValueError(f"{name}: Great Expectations cannot tell column {column!r} from others; rename it")
         kind = contract.column(column).type.kind
         if kind in _OPAQUE and name not in PRESENCE:
             raise ValueError(f"{name}: values of the {kind} column {column!r} cannot be compared; check for nulls only")

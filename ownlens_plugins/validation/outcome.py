@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,9 @@ from great_expectations.core.expectation_validation_result import ExpectationVal
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
 from ..api import LoadPlan
+from ..contracts import TableContract
 from ..errors import OwnLensError, Rejected, Retryable
+from .catalogue import REQUIRED, unreachable
 from .checks import columns_of
 from .result import FailedExpectation
 
@@ -30,12 +32,18 @@ def failed_expectation(found: ExpectationValidationResult) -> FailedExpectation:
     """Return an expectation that does not hold, told in one line of counts and of the contract's own words."""
     config = found.expectation_config
     assert config is not None
-    columns = columns_of(config.kwargs) or [(config.meta or {}).get("column", "")]
-    return FailedExpectation(config.type, ", ".join(columns), config.severity.value, _message(config, found.result))
+    columns = ", ".join(_columns(config, found.result))
+    return FailedExpectation(config.type, columns, config.severity.value, _message(config, found.result))
+
+
+def _columns(config: ExpectationConfiguration, result: Mapping[str, Any]) -> list[str]:
+    if config.type == REQUIRED:
+        return list(result["observed_value"])
+    return columns_of(config.kwargs) or [(config.meta or {}).get("column", "")]
 
 
 def _message(config: ExpectationConfiguration, result: Mapping[str, Any]) -> str:
-    if config.type == "expect_required_columns_to_have_values":
+    if config.type == REQUIRED:
         return f"no value in {', '.join(f'{name} ({count} rows)' for name, count in result['observed_value'].items())}"
     if config.type == "unexpected_rows_expectation":
         return f"{result['observed_value']} rows refer to a row of {(config.meta or {})['parent']} that is not there"
@@ -52,28 +60,34 @@ def _bounds(keywords: Mapping[str, Any]) -> str:
     return f" (expected {short})" if short else ""
 
 
-def raise_for_errors(plan: LoadPlan, results: Iterable[ExpectationValidationResult]) -> None:
-    """Raise for an expectation that could not be evaluated, which says nothing about the rows.
+def unchecked_columns(contract: TableContract) -> list[FailedExpectation]:
+    """Return a warning about columns whose names keep Great Expectations from looking at their values."""
+    if not (names := unreachable(contract.column_names)):
+        return []
+    message = "not checked beyond nulls, since Great Expectations cannot name them; rename them"
+    return [FailedExpectation("expect_column_to_exist", ", ".join(sorted(names)), "warning", message)]
 
-    Raises:
-        Retryable: the store did not answer.
-        Rejected: the expectation does not apply to these columns.
-    """
-    for found in results:
-        told = list(_exceptions(found.exception_info))
-        if told and found.expectation_config is not None:
-            raise _trouble(plan, found.expectation_config, told)
+
+def errored(found: ExpectationValidationResult) -> bool:
+    """Say whether an expectation could not be evaluated, which says nothing about the rows."""
+    return any(_exceptions(found.exception_info))
+
+
+def trouble(plan: LoadPlan, found: ExpectationValidationResult) -> OwnLensError:
+    """Return Retryable when the store did not answer, and Rejected when the expectation does not suit the column."""
+    assert found.expectation_config is not None
+    return _trouble(plan, found.expectation_config, list(_exceptions(found.exception_info)))
 
 
 def _exceptions(info: Any) -> Iterator[tuple[str, str]]:
-    """Yield (message, traceback) from either shape of exception_info: one, or one per metric that it needed."""
+    """Yield (message, traceback) from any shape of exception_info: one, or one for each metric that it needed."""
     if not isinstance(info, Mapping):
         return
     if info.get("raised_exception"):
         yield str(info.get("exception_message")), str(info.get("exception_traceback"))
     elif "raised_exception" not in info:
         for entry in info.values():
-            yield from _exceptions(entry.get("exception_info") if isinstance(entry, Mapping) else None)
+            yield from _exceptions(entry)
 
 
 def _trouble(plan: LoadPlan, config: ExpectationConfiguration, told: list[tuple[str, str]]) -> OwnLensError:

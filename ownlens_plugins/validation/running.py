@@ -25,7 +25,7 @@ from .catalogue import PRESENCE, ROW_COUNTS
 from .checks import columns_of
 from .frame import touched_frame
 from .library import data_context
-from .outcome import failed_expectation, raise_for_errors, store_trouble
+from .outcome import errored, failed_expectation, store_trouble, trouble, unchecked_columns
 from .result import ValidationResult
 from .sql import SqlRows, sql_rows
 from .suite import build_suite
@@ -58,10 +58,11 @@ class _Subject:
 def validate(destination: Destination[Any, Any], plan: LoadPlan, *, result: LoadResult | None) -> ValidationResult:
     """Check the rows that a load touched; see `ownlens_plugins.validation.validate`."""
     started = time.monotonic()
-    if plan.rows == 0 and plan.strategy is not Strategy.OVERWRITE:
+    if _is_empty(plan) and plan.strategy is not Strategy.OVERWRITE:
         return ValidationResult(plan.table, plan.destination, True, 0, (), (), 0, time.monotonic() - started)
     with store_trouble(plan), _subject(destination, plan, _asked(plan, result)) as subject:
         broken = [failed_expectation(found) for found in _broken(plan, subject)]
+    broken += unchecked_columns(plan.contract)
     failed = tuple(one for one in broken if one.severity == "critical")
     return ValidationResult(
         table=plan.table,
@@ -73,6 +74,11 @@ def validate(destination: Destination[Any, Any], plan: LoadPlan, *, result: Load
         rows=subject.rows,
         seconds=time.monotonic() - started,
     )
+
+
+def _is_empty(plan: LoadPlan) -> bool:
+    """Say whether the load left no rows to look at. An empty set may stand for older ones too, by the days it names."""
+    return plan.rows == 0 and (plan.touched is None or plan.strategy is Strategy.OVERWRITE)
 
 
 def _asked(plan: LoadPlan, result: LoadResult | None) -> _Asked:
@@ -93,6 +99,8 @@ def _slice_is_staged_set(plan: LoadPlan) -> bool:
     """Say whether the strategy leaves nothing but staged rows between the first and the last touched day."""
     if plan.strategy is not Strategy.REPLACE_PARTITION:
         return plan.strategy is Strategy.OVERWRITE
+    if plan.rows == 0:
+        return False
     if plan.touched is None or plan.touched.first == plan.touched.last:
         return True
     # A late row far in the past stretches the slice over days that this load left alone.
@@ -147,7 +155,7 @@ def _suite(
         orphans=orphans,
     )
     configurations = [expectation.configuration for expectation in suite]
-    return configurations if plan.rows else [one for one in configurations if one.type in ROW_COUNTS]
+    return [one for one in configurations if one.type in ROW_COUNTS] if _is_empty(plan) else configurations
 
 
 def _broken(plan: LoadPlan, subject: _Subject) -> list[ExpectationValidationResult]:
@@ -160,8 +168,18 @@ def _broken(plan: LoadPlan, subject: _Subject) -> list[ExpectationValidationResu
 def _run(
     plan: LoadPlan, validator: Validator, suite: Sequence[ExpectationConfiguration], result_format: Any
 ) -> list[ExpectationValidationResult]:
-    results = validator.graph_validate(list(suite), {"result_format": result_format}) if suite else []
-    raise_for_errors(plan, results)
+    results = _evaluated(validator, suite, result_format)
+    if any(errored(found) for found in results):
+        # One query serves many expectations, and an error in it is told of all of them: ask again, one by one.
+        results = [found for one in suite for found in _evaluated(validator, [one], result_format)]
+        for found in filter(errored, results):
+            raise trouble(plan, found)
     if len(results) != len(suite):
         raise Rejected(f"{plan.table}: {plan.destination} evaluated {len(results)} of {len(suite)} expectations")
     return results
+
+
+def _evaluated(
+    validator: Validator, suite: Sequence[ExpectationConfiguration], result_format: Any
+) -> list[ExpectationValidationResult]:
+    return validator.graph_validate(list(suite), {"result_format": result_format}) if suite else []

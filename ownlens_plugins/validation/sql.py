@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +14,16 @@ from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlA
 
 from ..api import SqlValidationTarget
 from ..contracts import Reference
+from .catalogue import CLICKHOUSE, POSTGRESQL
 
-POSTGRESQL = "postgresql"
-_CURRENT_SCHEMA: Mapping[str, str] = {POSTGRESQL: "current_schema()", "clickhouse": "currentDatabase()"}
+# Not by SQLAlchemy's own, which doubles per cent signs for a query that is not text.
+_QUOTED: Mapping[str, Callable[[str], str]] = {
+    POSTGRESQL: lambda name: '"' + name.replace('"', '""') + '"',
+    CLICKHOUSE: lambda name: "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`",
+}
+_CURRENT_SCHEMA: Mapping[str, str] = {POSTGRESQL: "current_schema()", CLICKHOUSE: "currentDatabase()"}
+# PostgreSQL loads parents first. In ClickHouse a parent without rows is one that has yet to come.
+_HOLDING_ROWS: Mapping[str, str] = {POSTGRESQL: "", CLICKHOUSE: "AND table_rows > 0"}
 
 
 @dataclass(frozen=True)
@@ -53,14 +60,13 @@ class SqlRows:
         return {ref.column: self._orphans(ref) for ref in references if ref.table in parents}
 
     def _existing(self, tables: set[str]) -> set[str]:
-        schema = "CAST(:schema AS TEXT)" if self.target.dialect == POSTGRESQL else ":schema"
+        schema = "CAST(:schema AS text)" if self.target.dialect == POSTGRESQL else ":schema"
         query = sa.text(
             "SELECT table_name FROM information_schema.tables WHERE table_name IN :tables "
-            f"AND table_schema = {schema if self.target.schema else _CURRENT_SCHEMA[self.target.dialect]}"
+            f"AND table_schema = {schema if self.target.schema else _CURRENT_SCHEMA[self.target.dialect]} "
+            f"{_HOLDING_ROWS[self.target.dialect]}"
         ).bindparams(sa.bindparam("tables", expanding=True))
-        values: dict[str, Any] = {"tables": sorted(tables)}
-        if self.target.schema:
-            values["schema"] = self.target.schema
+        values = {"tables": sorted(tables), **({"schema": self.target.schema} if self.target.schema else {})}
         with self.engine.connect() as connection:
             return set(connection.execute(query, values).scalars())
 
@@ -77,8 +83,7 @@ class SqlRows:
 
     def _quoted(self, name: str) -> str:
         # Braces and colons mean something to the two templates that the query goes through.
-        quoted = self.engine.dialect.identifier_preparer.quote_identifier(name)
-        return quoted.replace("{", "{{").replace("}", "}}").replace(":", "\\:")
+        return _QUOTED[self.target.dialect](name).replace("{", "{{").replace("}", "}}").replace(":", "\\:")
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from great_expectations.expectations.expectation import Expectation
 
 from ..contracts import Kind, Strategy, TableContract
 from ..errors import ContractInvalid
-from .checks import TIMES, as_stored, expectations_of, named
+from .catalogue import unreachable
+from .checks import TIMES, as_stored, columns_of, expectations_of, named
 from .expectations import ExpectRequiredColumnsToHaveValues
 
 WARNING = "warning"
@@ -31,15 +32,21 @@ def build_suite(
     checks, problems = expectations_of(contract, dialect=dialect)
     if problems:
         raise ContractInvalid(problems)
+    about_values = [_unique(identity(contract, strategy)), *_labels(contract), *_fresh(contract, fresh_since, dialect)]
     return [
         *_required(contract),
-        _unique(identity(contract, strategy)),
-        *_labels(contract),
+        *_reachable(contract, about_values),
         *_row_count(staged_rows, exact=exact_rows),
-        *_fresh(contract, fresh_since, dialect),
         *_references(contract, orphans),
         *checks,
     ]
+
+
+def _reachable(contract: TableContract, suite: list[Expectation]) -> Iterator[Expectation]:
+    hidden = unreachable(contract.column_names)
+    for expectation in suite:
+        if hidden.isdisjoint(columns_of(expectation.configuration.kwargs)):
+            yield expectation
 
 
 def identity(contract: TableContract, strategy: Strategy) -> tuple[str, ...]:

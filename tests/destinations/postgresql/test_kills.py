@@ -1,0 +1,177 @@
+"""The process dies at every named point, or the server under it: a normal run afterwards gives each row once."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ownlens_plugins.api import LoadPlan
+from ownlens_plugins.contracts import Strategy, TableContract
+from ownlens_plugins.engine.loading import load
+from ownlens_plugins.faults import POINTS
+from ownlens_plugins.testing import sample_contract, sample_rows
+
+from .conftest import Store
+
+CASES = {
+    "copy": (Strategy.APPEND, "error", {}),
+    "append": (Strategy.APPEND, "error", {"id": "parents.id"}),
+    "upsert": (Strategy.UPSERT, "update", {"id": "parents.id"}),
+    "overwrite": (Strategy.OVERWRITE, "update", {"id": "parents.id"}),
+}
+# The load does not come by this point unless it fails first.
+REACHED = [point for point in POINTS if point != "abort"]
+COMMITTED = {"commit_sent", "after_commit", "cleanup"}
+PARENT = sample_contract(preset="reference", table="parents", columns={"id": "int64", "updated_at": "timestamptz"})
+
+
+def run_killed(store: Store, plan: LoadPlan, fault: str) -> subprocess.CompletedProcess[str]:
+    """Load a plan in a process of its own with a fault."""
+    file = store.folder / "plan.pickle"
+    file.write_bytes(pickle.dumps((store.config, plan)))
+    command = [sys.executable, str(Path(__file__).with_name("load_once.py")), str(file)]
+    environment = {**os.environ, "OWNLENS_FAULT": fault, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+def prepare(store: Store, case: str) -> tuple[TableContract, LoadPlan]:
+    """Load a first set, and return the contract and the plan of a second one, some of whose rows lack parents."""
+    strategy, on_conflict, references = CASES[case]
+    block = {"strategy": strategy.value, "on_conflict": on_conflict}
+    contract = sample_contract(extraction="whole", references=references, destinations={"postgresql": block})
+    store.load(sample_rows(290), contract=PARENT)
+    store.load(sample_rows(100), contract=contract)
+    first = 100 if strategy is Strategy.APPEND else 50
+    return contract, store.plan(sample_rows(200, first=first, version=1), contract=contract, sequence=2)
+
+
+def state(store: Store, contract: TableContract) -> tuple[object, ...]:
+    loads = store.sql(
+        "SELECT sequence, digest, rows_inserted, rows_updated, rows_unchanged, rows_deleted, rows_rejected, committed_at "
+        "FROM ownlens.loads WHERE table_name = 'samples' ORDER BY 1"
+    )
+    aside = store.sql("SELECT load_id, staged_row FROM ownlens.quarantine ORDER BY staged_row::text")
+    left = store.sql("SELECT relname FROM pg_class WHERE relname LIKE '\\_ownlens%'")
+    return store.landed(contract), loads, aside, left
+
+
+@pytest.fixture
+def expected(make_store, request: pytest.FixtureRequest) -> tuple[object, ...]:  # type: ignore[no-untyped-def]
+    """What an undisturbed load leaves, without its time."""
+    store = make_store()
+    contract, plan = prepare(store, request.node.callspec.params["case"])
+    load(store.destination, plan)
+    return without_times(state(store, contract))
+
+
+def without_times(found: tuple[object, ...]) -> tuple[object, ...]:
+    landed, loads, aside, left = found
+    return landed, [row[:-1] for row in loads], aside, left  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("point", REACHED)
+def test_sigkill_at_every_point(store: Store, expected: tuple[object, ...], case: str, point: str) -> None:
+    contract, plan = prepare(store, case)
+    before = state(store, contract)
+    killed = run_killed(store, plan, f"{point}:kill")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    committed = store.sql("SELECT count(*) FROM ownlens.loads WHERE table_name = 'samples' AND sequence = 2")[0][0]
+    assert committed == (1 if point in COMMITTED else 0)
+    if not committed:
+        store.wait_for("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'ownlens'")
+        assert state(store, contract) == before
+    result = load(store.destination, plan)
+    assert result.replayed is (point in COMMITTED)
+    after = state(store, contract)
+    assert without_times(after) == expected
+    assert load(store.destination, plan).replayed
+    assert state(store, contract) == after
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("point", REACHED)
+def test_an_error_at_every_point(store: Store, expected: tuple[object, ...], case: str, point: str) -> None:
+    """An unforeseen error: the engine looks, and a load that is there counts as loaded."""
+    contract, plan = prepare(store, case)
+    failed = run_killed(store, plan, f"{point}:raise")
+    assert (failed.returncode == 0) is (point in COMMITTED), failed.stderr
+    if point not in COMMITTED:
+        assert f"fault injected at {point}" in failed.stderr
+    load(store.destination, plan)
+    assert without_times(state(store, contract)) == expected
+
+
+def test_a_kill_during_abort_leaves_nothing_to_clear(store: Store) -> None:
+    store.load(sample_rows(3))
+    plan = store.plan(sample_rows(1, first=9), sequence=2)
+    Path(plan.parts[0].uri).write_bytes(b"damaged")
+    killed = run_killed(store, plan, "abort:kill")
+    assert killed.returncode == -signal.SIGKILL
+    assert store.landed() == store.staged(sample_rows(3))
+    assert store.load(sample_rows(2, first=9), sequence=2).inserted == 2
+
+
+@pytest.mark.parametrize("case", ["copy", "append", "upsert", "overwrite"])
+def test_the_backend_dies_before_each_statement_in_turn(
+    store: Store, expected: tuple[object, ...], case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends the connection between any two statements of the load, COMMIT included; then it is run again."""
+    from ownlens_postgresql.connection import Connection
+
+    contract, plan = prepare(store, case)
+    before = state(store, contract)
+    answer = Connection._answer
+    deaths = 0
+    while True:
+        calls = 0
+
+        def dying(self: Connection, function, slow, deadly: int = deaths):  # type: ignore[no-untyped-def]
+            nonlocal calls
+            calls += 1
+            if calls == deadly + 1:
+                store.sql("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'ownlens'")
+            return answer(self, function, slow)
+
+        monkeypatch.setattr(Connection, "_answer", dying)
+        try:
+            load(store.destination, plan)
+        except Exception:
+            monkeypatch.setattr(Connection, "_answer", answer)
+            assert state(store, contract) == before
+        else:
+            break
+        deaths += 1
+    monkeypatch.setattr(Connection, "_answer", answer)
+    assert deaths > 20
+    load(store.destination, plan)
+    assert without_times(state(store, contract)) == expected
+
+
+def test_two_processes_and_a_kill(store: Store) -> None:
+    """A killed rival's lock goes with it."""
+    store.load([])
+    plan = store.plan(sample_rows(2_000), sequence=2)
+    file = store.folder / "plan.pickle"
+    file.write_bytes(pickle.dumps((store.config, plan)))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with store.session() as rival:
+        rival.execute("BEGIN; SELECT FROM ownlens.tables FOR UPDATE")
+        command = [sys.executable, str(Path(__file__).with_name("load_once.py")), str(file)]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        store.wait_for("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'", seconds=30)
+        process.kill()
+        process.wait()
+        worker = threading.Thread(target=lambda: load(store.destination, plan))
+        worker.start()
+        rival.execute("COMMIT")
+        worker.join(timeout=30)
+    assert store.landed() == store.staged(sample_rows(2_000))
+    assert store.ledger() == [("samples", 1, 0, 0), ("samples", 2, 2_000, 0)]

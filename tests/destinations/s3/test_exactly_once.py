@@ -1,0 +1,256 @@
+"""A load is applied once, whoever tries and however often; other loads of the same table are not lost by that."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from ownlens_plugins.api import LoadResult
+from ownlens_plugins.contracts import Strategy
+from ownlens_plugins.engine.loading import load
+from ownlens_plugins.errors import Rejected, StagedSetChanged
+from ownlens_s3.destination import S3Destination
+from ownlens_s3.ledger import ATTEMPTS
+
+from .loads import Loader, all_files, contract_of, counts, ledger_files, left_over
+from .worker import start
+
+STRATEGIES = [
+    ("append", "delta"),
+    ("upsert", "delta"),
+    ("overwrite", "delta"),
+    ("overwrite", "parquet"),
+    ("overwrite", "json"),
+]
+APPENDING = STRATEGIES[:2]
+
+
+@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
+def test_a_load_is_found_and_replayed(destination: S3Destination, tmp_path: Path, strategy: str, form: str) -> None:
+    loader = Loader(destination, contract_of(strategy, form), tmp_path)
+    rows = loader.rows(40)
+    plan = loader.plan(7, rows)
+    assert destination.find_commit(plan) is None
+    first = load(destination, plan)
+    files = all_files(destination, loader.contract)
+    again, found = load(destination, plan), destination.find_commit(plan)
+    assert not first.replayed
+    assert again.replayed
+    assert found is not None
+    assert replace(again, replayed=False) == replace(found, replayed=False) == first
+    assert first.committed_at is not None
+    assert all_files(destination, loader.contract) == files
+    loader.require(rows)
+
+
+@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
+def test_the_same_number_with_other_bytes_is_refused(
+    destination: S3Destination, tmp_path: Path, strategy: str, form: str
+) -> None:
+    loader = Loader(destination, contract_of(strategy, form), tmp_path)
+    rows = loader.rows(10)
+    loader.load(1, rows)
+    with pytest.raises(StagedSetChanged, match="samples: s3 holds load 1 with another digest; stage"):
+        load(destination, loader.plan(1, loader.rows(10, version=1), tag="-other"))
+    loader.require(rows)
+
+
+@pytest.mark.parametrize("step", ["commit", "ledger is gone"])
+def test_the_log_knows_the_load_without_the_ledger(local: S3Destination, tmp_path: Path, step: str) -> None:
+    loader = Loader(local, contract_of("upsert"), tmp_path)
+    loader.load(1, loader.rows(20))
+    result = loader.load(2, loader.rows(20, first=10, version=1))
+    folder = local.folder(loader.contract)
+    folder.delete(["_ownlens/ledger/00000002.json"])
+    if step == "ledger is gone":  # and so is the log that could fill it in again
+        table = local.delta(loader.contract, loader.plans[2].options).open()  # type: ignore[arg-type]
+        assert table is not None
+        table.create_checkpoint()
+        folder.delete([f"_delta_log/{version:020d}.json" for version in range(2)])
+    again = loader.load(2, loader.rows(20, first=10, version=1))
+    assert counts(again) == counts(result) == (20, 10, 10, 0)
+    assert ledger_files(local, loader.contract) == ["00000001.json", "00000002.json"]
+    with pytest.raises(StagedSetChanged):
+        load(local, replace(loader.plans[2], digest="0" * 64))
+
+
+@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
+def test_an_older_load_that_comes_late(destination: S3Destination, tmp_path: Path, strategy: str, form: str) -> None:
+    """Appends and upserts still apply it; an overwrite has already replaced everything that it would bring."""
+    loader = Loader(destination, contract_of(strategy, form), tmp_path)
+    newer, older = loader.rows(20, first=20), loader.rows(20)
+    loader.load(5, newer)
+    result = loader.load(3, older)
+    loader.plans.pop(3)
+    if strategy == "overwrite":
+        assert (result.rows, result.inserted, result.replayed) == (0, 0, True)
+        loader.require(newer)
+    else:
+        assert counts(result) == (20, 20, 0, 0)
+        loader.require(newer, older)
+    assert loader.load(5, newer).replayed
+    assert left_over(destination, loader.plans[5]) == []
+
+
+@pytest.mark.parametrize(("strategy", "form"), APPENDING)
+def test_a_full_refresh_overtakes_what_was_not_loaded(
+    local: S3Destination, tmp_path: Path, strategy: str, form: str
+) -> None:
+    loader = Loader(local, contract_of(strategy, form), tmp_path)
+    loader.load(1, loader.rows(10))
+    whole = loader.rows(30, version=1)
+    loader.load(4, whole, strategy=Strategy.OVERWRITE)
+    late = loader.load(3, loader.rows(5, first=25))
+    assert (late.rows, late.replayed) == (0, True)
+    more = loader.rows(5, first=30)
+    loader.load(5, more)
+    loader.require(whole, more)
+
+
+@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
+def test_a_stale_attempt_that_finishes_after_newer_loads_changes_nothing(
+    destination: S3Destination, tmp_path: Path, strategy: str, form: str
+) -> None:
+    loader = Loader(destination, contract_of(strategy, form), tmp_path)
+    base, one, two = loader.rows(10), loader.rows(20, first=10), loader.rows(20, first=30)
+    loader.load(1, base)
+    plan = loader.plan(2, one)
+    with destination.open(plan) as stale:
+        receipts = [stale.writer.write(part) for part in plan.parts]
+        load(destination, plan)
+        loader.load(3, two)
+        result = stale.commit(receipts)
+    assert result.replayed
+    loader.require(*([two] if strategy == "overwrite" else [base, one, two]))
+    assert left_over(destination, loader.plans[3]) == []
+
+
+@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
+def test_a_part_written_twice_counts_once(local: S3Destination, tmp_path: Path, strategy: str, form: str) -> None:
+    loader = Loader(local, contract_of(strategy, form), tmp_path)
+    rows = loader.rows(40)
+    plan = loader.plan(1, rows)
+    with local.open(plan) as session:
+        elsewhere = pickle.loads(pickle.dumps(session.writer))  # as an executor gets it
+        firsts = [session.writer.write(part) for part in plan.parts]
+        seconds = [elsewhere.write(part) for part in plan.parts]
+        session.commit([firsts[0], seconds[1]])
+        session.writer.write(plan.parts[0])  # a zombie that goes on
+    loader.require(rows)
+    assert not [name for name in all_files(local, loader.contract) if name.startswith(ATTEMPTS)]
+    loader.load(2, loader.rows(0), strategy=Strategy.APPEND if form == "delta" else None)
+    loader.require(*([rows] if form == "delta" else []), loader.rows(0))
+
+
+@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
+def test_two_threads_load_the_same_set(destination: S3Destination, tmp_path: Path, strategy: str, form: str) -> None:
+    loader = Loader(destination, contract_of(strategy, form), tmp_path)
+    base, rows = loader.rows(10), loader.rows(40, first=10)
+    loader.load(1, base)
+    plan = loader.plan(2, rows)
+    barrier = threading.Barrier(4)
+
+    def attempt(_: int) -> LoadResult:
+        barrier.wait()
+        return load(destination, plan)
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(attempt, range(4)))
+    assert sum(not result.replayed for result in results) == 1
+    assert {counts(result) for result in results} == {(40, 40, 0, 0)}
+    loader.require(*([rows] if strategy == "overwrite" else [base, rows]))
+    assert load(destination, plan).replayed
+    assert left_over(destination, plan) == []
+
+
+@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
+def test_four_sets_of_one_table_race(destination: S3Destination, tmp_path: Path, strategy: str, form: str) -> None:
+    loader = Loader(destination, contract_of(strategy, form), tmp_path)
+    sets = {number: loader.rows(20, first=20 * number) for number in range(1, 5)}
+    plans = [loader.plan(number, rows) for number, rows in sets.items()]
+    barrier = threading.Barrier(4)
+
+    def attempt(number: int) -> LoadResult:
+        barrier.wait()
+        return load(destination, plans[number])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(attempt, range(4)))
+    loader.require(*([sets[4]] if strategy == "overwrite" else sets.values()))
+    assert left_over(destination, plans[3]) == []
+
+
+@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
+def test_processes_race_with_the_same_and_with_other_sets(
+    local: S3Destination, tmp_path: Path, strategy: str, form: str
+) -> None:
+    loader = Loader(local, contract_of(strategy, form), tmp_path)
+    sets = {number: loader.rows(30, first=30 * number) for number in (1, 2)}
+    plans = [loader.plan(number, rows) for number, rows in sets.items()]
+    begin = time.time() + 2.5
+    running = [start(local.config, plan, tmp_path, not_before=begin) for plan in [*plans, *plans]]
+    for process in running:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, out + err
+    loader.require(*([sets[2]] if strategy == "overwrite" else sets.values()))
+    assert left_over(local, plans[1]) == []
+
+
+def test_a_crashed_attempt_of_an_open_load_stays_until_that_load_is_in(local: S3Destination, tmp_path: Path) -> None:
+    """Nobody can tell a crashed attempt from a slow one before its load is committed."""
+    loader = Loader(local, contract_of("append"), tmp_path)
+    plan = loader.plan(2, loader.rows(20, first=100))
+    crashed = local.open(plan)
+    for part in plan.parts:
+        crashed.writer.write(part)
+    loader.load(1, loader.rows(10))
+    assert left_over(local, plan)
+    loader.require(loader.rows(10))
+    load(local, plan)
+    assert left_over(local, plan) == []
+    loader.require(loader.rows(10), loader.rows(20, first=100))
+
+
+@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
+def test_abort_leaves_nothing(destination: S3Destination, tmp_path: Path, strategy: str, form: str) -> None:
+    loader = Loader(destination, contract_of(strategy, form), tmp_path)
+    loader.load(1, loader.rows(10))
+    before = all_files(destination, loader.contract)
+    plan = loader.plan(2, loader.rows(20))
+    with destination.open(plan) as session:
+        for part in plan.parts:
+            session.writer.write(part)
+        session.abort()
+    assert all_files(destination, loader.contract) == before
+    loader.require(loader.rows(10))
+
+
+def test_a_part_with_fewer_rows_than_staged_is_refused(local: S3Destination, tmp_path: Path) -> None:
+    loader = Loader(local, contract_of("append"), tmp_path)
+    plan = loader.plan(1, loader.rows(10))
+    short = replace(plan, parts=(replace(plan.parts[0], rows=99), plan.parts[1]))
+    with pytest.raises(Rejected, match="wrote 10 rows in 2 parts, but 104 rows"):
+        load(local, short)
+    assert left_over(local, plan) == []
+    assert loader.landed().num_rows == 0
+
+
+def test_a_data_file_that_vanished_stops_the_commit(local: S3Destination, tmp_path: Path) -> None:
+    from ownlens_plugins.errors import Retryable
+
+    loader = Loader(local, contract_of("append"), tmp_path)
+    plan = loader.plan(1, loader.rows(10))
+    with local.open(plan) as session:
+        receipts = [session.writer.write(part) for part in plan.parts]
+        local.folder(loader.contract).delete([receipts[0].payload["files"][0]["path"]])
+        with pytest.raises(Retryable, match="lost 1 of 6 new files"):
+            session.commit(receipts)
+    assert local.find_commit(plan) is None
+    assert isinstance(loader.landed(), pa.Table)

@@ -1,0 +1,117 @@
+"""SIGKILL at every fault point of every strategy and format; then a normal run; then the oracle."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from ownlens_plugins.contracts import Strategy
+from ownlens_plugins.engine.loading import load
+from ownlens_plugins.faults import POINTS
+from ownlens_plugins.testing.samples import canonical_rows
+from ownlens_s3.destination import S3Destination
+
+from .loads import Loader, all_files, contract_of, ledger_files, left_over, manifests
+from .worker import start
+
+STRATEGIES = [
+    ("append", "delta"),
+    ("upsert", "delta"),
+    ("overwrite", "delta"),
+    ("overwrite", "parquet"),
+    ("overwrite", "json"),
+]
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if point != "abort"])
+@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
+def test_killed_and_run_again(local: S3Destination, tmp_path: Path, strategy: str, form: str, point: str) -> None:
+    _kill_and_recover(local, tmp_path, strategy, form, point)
+
+
+@pytest.mark.minio
+@pytest.mark.parametrize("point", ["part_written", "commit_sent", "cleanup"])
+@pytest.mark.parametrize(("strategy", "form"), [("append", "delta"), ("upsert", "delta"), ("overwrite", "parquet")])
+@pytest.mark.parametrize("lake", ["minio"], indirect=True)
+def test_killed_on_a_server(destination: S3Destination, tmp_path: Path, strategy: str, form: str, point: str) -> None:
+    _kill_and_recover(destination, tmp_path, strategy, form, point)
+
+
+def _kill_and_recover(destination: S3Destination, folder: Path, strategy: str, form: str, point: str) -> None:
+    loader = Loader(destination, contract_of(strategy, form), folder)
+    base, more = loader.rows(30), loader.rows(30, first=20, version=1)
+    if strategy == "append":
+        more = loader.rows(30, first=30)
+    loader.load(1, base)
+    plan = loader.plan(2, more)
+    before, after = _states(loader, base, more)
+
+    killed = start(destination.config, plan, folder, fault=f"{point}:kill")
+    assert killed.wait(timeout=120) == -signal.SIGKILL, killed.communicate()
+    committed = point in {"commit_sent", "after_commit", "before_ledger", "cleanup"}
+    assert canonical_rows(loader.landed()) == (after if committed else before)
+
+    result = load(destination, plan)
+    assert result.replayed == committed
+    assert (result.rows, result.inserted, result.updated) == (30, *((20, 10) if strategy == "upsert" else (30, 0)))
+    assert canonical_rows(loader.landed()) == after
+    assert left_over(destination, plan) == []
+    assert ledger_files(destination, loader.contract) == ["00000001.json", "00000002.json"]
+    assert len(manifests(destination, loader.contract)) == (form != "delta")
+    files = all_files(destination, loader.contract)
+    assert load(destination, plan).replayed
+    assert all_files(destination, loader.contract) == files
+
+
+def _states(loader: Loader, base: pa.Table, more: pa.Table) -> tuple[list[object], list[object]]:
+    """Return the rows before and after the second load."""
+    if loader.plans[2].strategy is Strategy.OVERWRITE:
+        after = more
+    elif loader.plans[2].strategy is Strategy.APPEND:
+        after = pa.concat_tables([base, more])
+    else:
+        after = pa.concat_tables([base.slice(0, 20), more])
+    return [*canonical_rows(base)], [*canonical_rows(after)]
+
+
+@pytest.mark.parametrize(("strategy", "form"), [("append", "delta"), ("overwrite", "parquet")])
+def test_killed_while_it_aborts(local: S3Destination, tmp_path: Path, strategy: str, form: str) -> None:
+    loader = Loader(local, contract_of(strategy, form), tmp_path)
+    loader.load(1, loader.rows(30))
+    plan = loader.plan(2, loader.rows(30, first=30))
+    second = Path(plan.parts[1].uri)
+    content = second.read_bytes()
+    second.write_bytes(b"not a Parquet file")  # the first part is written, the second makes the engine abort
+    killed = start(local.config, plan, tmp_path, fault="abort:kill")
+    assert killed.wait(timeout=120) == -signal.SIGKILL
+    assert left_over(local, plan)
+    loader.plans.pop(2)
+    loader.require(loader.rows(30))
+    second.write_bytes(content)
+    load(local, plan)
+    assert left_over(local, plan) == []
+    loader.plans[2] = plan
+    loader.require(*([] if strategy == "overwrite" else [loader.rows(30)]), loader.rows(30, first=30))
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if point != "abort"])
+@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
+def test_an_error_at_any_point_is_resolved_by_the_next_run(
+    local: S3Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, form: str, point: str
+) -> None:
+    loader = Loader(local, contract_of(strategy, form), tmp_path)
+    rows = loader.rows(30)
+    plan = loader.plan(1, rows)
+    monkeypatch.setenv("OWNLENS_FAULT", f"{point}:raise")
+    try:
+        load(local, plan)
+    except OSError as error:
+        assert f"fault injected at {point}" in str(error)
+        assert point in {"stage_open", "part_written", "before_commit"}
+    monkeypatch.delenv("OWNLENS_FAULT")
+    load(local, plan)
+    loader.require(rows)
+    assert load(local, plan).replayed

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from deltalake import WriterProperties, write_deltalake
+
 from ownlens_plugins.contracts import TableContract, contract_from
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.testing.samples import make_plan

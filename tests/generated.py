@@ -86,7 +86,12 @@ def _arrow_name(kind: Kind) -> str:
 
 
 def _presets() -> Iterator[str]:
-    yield from ("## Presets", "", "| preset | extraction | version_by | destination | options |", "|---|---|---|---|---|")
+    yield from (
+        "## Presets",
+        "",
+        "| preset | extraction | version_by | destination | options |",
+        "|---|---|---|---|---|",
+    )
     for name, preset in PRESETS.items():
         start = f"| `{name}` | {preset.extraction.value} | {preset.version_by or '-'}"
         for destination in [*preset.destinations, "any other"]:

@@ -56,7 +56,7 @@ def settle(target: Target, own: Internal) -> Standing:
 def _settle_shared(target: Target, leftover: Leftover, standing: Standing, own: Internal) -> None:
     # Others may be committing: only a claim that was taken over may be finished.
     if leftover.is_claim:
-        if attempts.is_dead(leftover.label, shared=True):
+        if _is_dead(target, leftover):
             take_over(target, leftover, own)
     elif _is_garbage(target, leftover, standing):
         target.drop(leftover.table)
@@ -68,7 +68,7 @@ def take_over(target: Target, claim: Leftover, own: Internal) -> None:
     The new name belongs to an attempt that is over, so that anybody may go on when this process dies, and so that
     giving up the caller's own load leaves the rows alone.
     """
-    taken = replace(own, attempt=new_attempt(), role=f"at{claim.uuid.hex[:8]}")
+    taken = replace(own, sequence=claim.label.sequence, attempt=new_attempt(), role=f"at{claim.uuid.hex[:8]}")
     if not target.rename(claim.table, taken.name):
         return  # somebody else has it
     _wait_for_silence(target, claim.table)
@@ -119,11 +119,15 @@ def discard(target: Target, attempt: str) -> None:
 def _is_garbage(target: Target, leftover: Leftover, standing: Standing) -> bool:
     """Tell whether nobody can need a table or view again, provided that it holds no begun load."""
     if target.store.shared and leftover.is_claim:
-        return False
+        return _is_dead(target, leftover) and leftover.label.sequence < standing.position
     # Whether an attempt on another host runs is unknown, but it cannot land what is behind the newest load.
     elsewhere = leftover.label.host != attempts.host_token()
     overtaken = elsewhere and leftover.label.sequence < standing.position and leftover.label.role != "view"
-    return overtaken or attempts.is_dead(leftover.label, shared=target.store.shared)
+    return overtaken or _is_dead(target, leftover)
+
+
+def _is_dead(target: Target, leftover: Leftover) -> bool:
+    return attempts.is_dead(leftover.label, shared=target.store.shared)
 
 
 def busy(target: Target) -> Retryable:

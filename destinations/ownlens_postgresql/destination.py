@@ -33,6 +33,7 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
     aliases: ClassVar[tuple[str, ...]] = ("postgres",)
     config_type = PostgreSQLConfig
     options_type = PostgreSQLOptions
+    enforces_references: ClassVar[bool] = True
     strategies: ClassVar[frozenset[Strategy]] = frozenset({Strategy.APPEND, Strategy.UPSERT, Strategy.OVERWRITE})
 
     def __init__(self, config: PostgreSQLConfig) -> None:

@@ -95,18 +95,18 @@ class S3Destination(Destination[S3Config, S3Options]):
         return FileSession(self.config, plan, table, marker, others=crashed, replaced=replaced)
 
     def read(self, plan: LoadPlan) -> pa.RecordBatchReader:
-        with explained(plan.table, "read the table"):
-            batches = self._batches(plan.contract, lake_options(plan))
-        return pa.RecordBatchReader.from_batches(plan.schema, batches)
+        return pa.RecordBatchReader.from_batches(plan.schema, self._batches(plan.contract, lake_options(plan)))
 
     def _batches(self, contract: TableContract, options: S3Options) -> Iterator[pa.RecordBatch]:
-        if options.format != "delta":
-            files = self.file_table(contract, options)
-            current = files.current()
-            return iter(()) if current is None else files.read(current)
-        lake = self.delta(contract, options)
-        table = lake.open()
-        return iter(()) if table is None else lake.read(table)
+        with explained(contract.table, "read the table"):
+            if options.format == "delta":
+                lake = self.delta(contract, options)
+                if table := lake.open():
+                    yield from lake.read(table)
+            else:
+                files = self.file_table(contract, options)
+                if current := files.current():
+                    yield from files.read(current)
 
     def check(self) -> None:
         """Reach the lake's root and, on a local folder, write to it."""

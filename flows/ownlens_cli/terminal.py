@@ -41,12 +41,12 @@ class _Bars:
         if what == "validated" or destination not in self._bars:
             return
         with self._lock:
-            self._failed[destination] += what == "failed"
+            self._failed[destination] += what in ("failed", "invalid")
             self._rows[destination] += _rows(detail)
             note = f"{self._rows[destination]:,} rows"
             if self._failed[destination]:
                 note += f", [red]{self._failed[destination]} failed[/red]"
-            self._progress.update(self._bars[destination], advance=1, note=note)
+            self._progress.update(self._bars[destination], advance=what != "invalid", note=note)
 
 
 def _rows(detail: Any) -> int:

@@ -188,7 +188,7 @@ class _Driver:
             self._failed(step.table, step.destination, reason)
         else:
             self.report.invalid[step.table, step.destination] = reason
-            self.run.observe("failed", step.table, step.destination, reason)
+            self.run.observe("invalid", step.table, step.destination, reason)
 
     def _note_skipped(self, skipped: Mapping[Step, str]) -> None:
         for step, parent in skipped.items():

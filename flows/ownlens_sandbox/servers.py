@@ -67,7 +67,7 @@ def running(folder: Path, *, contracts: Path | None = None) -> Iterator[Sandbox]
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     # One after the other: the package's lock does not bear two threads.
-    servers = [_start(folder / name) for name in ("source", "warehouse")]
+    servers = [start_server(folder / name) for name in ("source", "warehouse")]
     try:
         source, warehouse = (server.get_uri() for server in servers)
         config = folder / "ownlens.toml"
@@ -78,7 +78,8 @@ def running(folder: Path, *, contracts: Path | None = None) -> Iterator[Sandbox]
             server.cleanup()
 
 
-def _start(data: Path) -> Any:
+def start_server(data: Path) -> Any:
+    """Start a PostgreSQL 18 server on a data folder, made if absent; `cleanup()` stops it."""
     with warnings.catch_warnings():
         # It says that XDG_RUNTIME_DIR is not set, which changes nothing here.
         warnings.simplefilter("ignore")
@@ -88,8 +89,8 @@ def _start(data: Path) -> Any:
 
 
 def _profile(folder: Path, contracts: Path, source: str, warehouse: str) -> str:
-    source_host, source_port = _address(source)
-    warehouse_host, warehouse_port = _address(warehouse)
+    source_host, source_port = address(source)
+    warehouse_host, warehouse_port = address(warehouse)
     paths = {"staging": "staging", "lake": "lake", "clickhouse": "clickhouse", "log": "ownlens.log", "folder": "."}
     quoted = {name: _toml(str((folder / path).resolve())) for name, path in paths.items()}
     return _TEMPLATE.format(
@@ -103,7 +104,8 @@ def _profile(folder: Path, contracts: Path, source: str, warehouse: str) -> str:
     )
 
 
-def _address(uri: str) -> tuple[str, int]:
+def address(uri: str) -> tuple[str, int]:
+    """Return host (or socket folder) and port of a server's connection string."""
     parts = conninfo_to_dict(uri)
     return str(parts.get("host") or "localhost"), int(parts.get("port") or 5432)
 

@@ -23,7 +23,7 @@ columns: {author_id: int32, name: text, updated_at: timestamptz}
 preset: entity
 key: [article_id]
 partition_by: created_at
-columns: {article_id: int64, author_id: int32, title: text?, created_at: timestamptz, updated_at: timestamptz}
+columns: {article_id: int64, author_id: int32, title: 'text?', created_at: timestamptz, updated_at: timestamptz}
 references: {author_id: authors.author_id}
 checks:
   - expect_column_value_lengths_to_be_between: {column: title, min_value: 1}
@@ -32,7 +32,7 @@ checks:
 preset: events
 key: [read_id]
 partition_by: read_date
-columns: {read_id: int64, article_id: int64?, read_date: date, seconds: int32, created_at: timestamptz}
+columns: {read_id: int64, article_id: 'int64?', read_date: date, seconds: int32, created_at: timestamptz}
 references: {article_id: articles.article_id}
 """,
 }
@@ -63,6 +63,26 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with temporary_settings({PREFECT_HOME: home, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         with prefect_test_harness(server_startup_timeout=240):
             yield
+
+
+@pytest.fixture(scope="session")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A PostgreSQL server for the loads of this folder's tests."""
+    from ownlens_sandbox.servers import address, start_server
+
+    server = start_server(tmp_path_factory.mktemp("warehouse") / "data")
+    host, port = address(server.get_uri())
+    yield {"host": host, "port": port, "user": "postgres"}
+    server.cleanup()
+
+
+@pytest.fixture
+def database(warehouse: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """A database of its own for each test."""
+    name = f"d{abs(hash(tmp_path))}"
+    with psycopg.connect(**warehouse, dbname="postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return {**warehouse, "database": name}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ownlens_clickhouse import sql
 from ownlens_clickhouse.client import Store
 from ownlens_clickhouse.config import ClickHouseConfig
 
@@ -34,7 +35,7 @@ def make_loads(engine_path: Path, tmp_path: Path) -> Iterator[Callable[..., Load
 
     yield make
     for loads in made:
-        loads.store.run(f"DROP DATABASE IF EXISTS `{loads.config.database}` SYNC")
+        loads.store.run(f"DROP DATABASE IF EXISTS {sql.identifier(loads.config.database)} SYNC")
         # The engine must be free for the other test modules of this process that open one elsewhere.
         loads.destination.close()
 

@@ -107,8 +107,8 @@ class Loads:
         self.store.run(statement)
 
     def ledger(self) -> list[tuple[Any, ...]]:
-        database = self.config.database
-        return self.sql(f"SELECT `table`, sequence, inserted, updated FROM `{database}`._ownlens_ledger ORDER BY 1, 2")
+        name = self.store.name("_ownlens_ledger")
+        return self.sql(f"SELECT `table`, sequence, inserted, updated FROM {name} ORDER BY 1, 2")
 
     def internal_tables(self) -> list[str]:
         """Return the names of everything that loads made for themselves, apart from the ledger."""

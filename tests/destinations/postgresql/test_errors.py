@@ -11,14 +11,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from ownlens_postgresql.config import PostgreSQLConfig, PostgreSQLOptions
-from ownlens_postgresql.destination import PostgreSQLDestination
 from pydantic import ValidationError
 
 from ownlens_plugins.api import SupportsCheck, SupportsSqlValidation
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import CommitUnknown, OwnLensError, Rejected, Retryable
 from ownlens_plugins.testing import sample_contract, sample_rows
+from ownlens_postgresql.config import PostgreSQLConfig, PostgreSQLOptions
+from ownlens_postgresql.destination import PostgreSQLDestination
 
 from .conftest import Store
 
@@ -47,7 +47,9 @@ def guarded(server: str, store: Store) -> Iterator[str]:
     before = rules.read_text()
     with store.session() as connection:
         quoted = psycopg.sql.Literal(CANARY)
-        connection.execute(psycopg.sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(psycopg.sql.Identifier(role), quoted))
+        connection.execute(
+            psycopg.sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(psycopg.sql.Identifier(role), quoted)
+        )
     rules.write_text(f"local all {role} scram-sha-256\n{before}")
     store.sql("SELECT pg_reload_conf()")
     store.wait_for(f"SELECT EXISTS (SELECT FROM pg_hba_file_rules WHERE '{role}' = ANY (user_name))")
@@ -185,7 +187,9 @@ def test_reading_a_table_that_is_not_there(store: Store) -> None:
 
 
 def slow_inserts(store: Store, when: str = "BEFORE INSERT") -> None:
-    store.sql("CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NEW; END'")
+    store.sql(
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NEW; END'"
+    )
     deferred = "CONSTRAINT" if when == "AFTER INSERT" else ""
     timing = "DEFERRABLE INITIALLY DEFERRED" if deferred else ""
     store.sql(f"CREATE {deferred} TRIGGER wait {when} ON samples {timing} FOR EACH ROW EXECUTE FUNCTION wait()")
@@ -203,7 +207,9 @@ def terminated_while(store: Store, doing: str, sequence: int) -> Exception | Non
 
     worker = threading.Thread(target=run)
     worker.start()
-    asleep = f"FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query ILIKE '%{doing}%' AND pid <> pg_backend_pid()"
+    asleep = (
+        f"FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query ILIKE '%{doing}%' AND pid <> pg_backend_pid()"
+    )
     store.wait_for(f"SELECT count(*) > 0 {asleep}")
     store.sql(f"SELECT pg_terminate_backend(pid) {asleep}")
     worker.join()

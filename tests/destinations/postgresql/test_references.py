@@ -87,7 +87,9 @@ def test_rows_without_parents_wait_and_come_back(store: Store) -> None:
     store.load(parents(9), contract=PARENTS, sequence=2)
     result = store.load([child(5, 2)], contract=CHILDREN, sequence=2)
     assert (result.rows, *five(result)) == (1, 2, 0, 0, 0, 0)
-    released = store.sql("SELECT rows, rows_inserted, rows_released FROM ownlens.loads WHERE load_id = %s", result.load_id)
+    released = store.sql(
+        "SELECT rows, rows_inserted, rows_released FROM ownlens.loads WHERE load_id = %s", result.load_id
+    )
     assert released == [(1, 2, 1)]
     assert store.landed(CHILDREN) == store.staged([child(1, 1), child(2, 9), child(3, None), child(5, 2)], CHILDREN)
     assert store.quarantined() == 1
@@ -179,14 +181,18 @@ def test_staged_and_waiting_rows_of_an_append_may_reference_each_other(store: St
 
 
 def test_ignored_references_make_no_keys(store: Store) -> None:
-    contract = table("children", {"parent_id": "int64?", "n": "int32"}, {"parent_id": "parents.id"}, foreign_keys="ignore")
+    contract = table(
+        "children", {"parent_id": "int64?", "n": "int32"}, {"parent_id": "parents.id"}, foreign_keys="ignore"
+    )
     store.load(parents(1), contract=PARENTS)
     assert five(store.load([child(1, 9)], contract=contract)) == (1, 0, 0, 0, 0)
     assert foreign_keys(store) == []
 
 
 def test_a_key_that_the_contract_ignores_is_named(store: Store) -> None:
-    contract = table("children", {"parent_id": "int64?", "n": "int32"}, {"parent_id": "parents.id"}, foreign_keys="ignore")
+    contract = table(
+        "children", {"parent_id": "int64?", "n": "int32"}, {"parent_id": "parents.id"}, foreign_keys="ignore"
+    )
     store.load(parents(1), contract=PARENTS)
     store.load([], contract=CHILDREN)
     with pytest.raises(Rejected, match=r"constraint children_parent_id_fkey\]; load the referenced rows first"):

@@ -36,7 +36,9 @@ SMALL = {"id": "int64", "title": "text?", "updated_at": "timestamptz"}
 
 
 def small(strategy: str, on_conflict: str | None = None, **overrides: Any) -> TableContract:
-    return contract_with(strategy, on_conflict, columns=dict(SMALL), extraction="whole", preset="reference", **overrides)
+    return contract_with(
+        strategy, on_conflict, columns=dict(SMALL), extraction="whole", preset="reference", **overrides
+    )
 
 
 # --- upsert

@@ -81,7 +81,11 @@ def test_a_column_that_left_the_contract_stays_empty_in_new_rows(store: Store) -
 
 REFUSALS: list[tuple[str, TableContract, str]] = [
     ("ALTER TABLE samples DROP title", sample_contract(schema_policy="freeze"), "lacks column 'title'; add it, or set"),
-    ("ALTER TABLE samples DROP day", sample_contract(), "lacks column 'day', which is not nullable; add it, or make it"),
+    (
+        "ALTER TABLE samples DROP day",
+        sample_contract(),
+        "lacks column 'day', which is not nullable; add it, or make it",
+    ),
     (
         "ALTER TABLE samples ALTER medium TYPE bigint",
         sample_contract(),
@@ -93,7 +97,11 @@ REFUSALS: list[tuple[str, TableContract, str]] = [
         r"has column 'amount' of type numeric\(10,2\), but the contract needs numeric\(18,4\)",
     ),
     ("ALTER TABLE samples ALTER title SET NOT NULL", sample_contract(), "does not allow NULL in column 'title'; drop"),
-    ("ALTER TABLE samples ADD more int NOT NULL", sample_contract(), "requires column 'more', which the contract lacks"),
+    (
+        "ALTER TABLE samples ADD more int NOT NULL",
+        sample_contract(),
+        "requires column 'more', which the contract lacks",
+    ),
     ("ALTER TABLE samples DROP CONSTRAINT samples_pkey", sample_contract(), r"has no unique key \(\"id\"\); run ALTER"),
     (
         "ALTER TABLE samples DROP ratio, ADD ratio float8 GENERATED ALWAYS AS (medium * 2.0) STORED",
@@ -279,7 +287,7 @@ def test_hostile_objects_in_the_target_schema_are_not_called(store: Store) -> No
         "'BEGIN RAISE EXCEPTION ''called''; END'",
         "CREATE FUNCTION public.never(bigint, bigint) RETURNS bool LANGUAGE sql AS 'SELECT false'",
         "CREATE OPERATOR public.= (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = public.never)",
-        "CREATE TABLE public.pg_class (oid oid, relname name, relnamespace oid, relkind \"char\")",
+        'CREATE TABLE public.pg_class (oid oid, relname name, relnamespace oid, relkind "char")',
     ]:
         store.sql(statement)
     store.sql(f"ALTER DATABASE {store.config.database} SET search_path = public, pg_catalog")

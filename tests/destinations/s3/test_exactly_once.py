@@ -15,7 +15,7 @@ import pytest
 from ownlens_plugins.api import LoadResult
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.engine.loading import load
-from ownlens_plugins.errors import Rejected, StagedSetChanged
+from ownlens_plugins.errors import Rejected, Retryable, StagedSetChanged
 from ownlens_s3.destination import S3Destination
 from ownlens_s3.ledger import ATTEMPTS
 
@@ -243,8 +243,6 @@ def test_a_part_with_fewer_rows_than_staged_is_refused(local: S3Destination, tmp
 
 
 def test_a_data_file_that_vanished_stops_the_commit(local: S3Destination, tmp_path: Path) -> None:
-    from ownlens_plugins.errors import Retryable
-
     loader = Loader(local, contract_of("append"), tmp_path)
     plan = loader.plan(1, loader.rows(10))
     with local.open(plan) as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -19,8 +20,6 @@ def start(
     config: S3Config, plan: LoadPlan, folder: Path, *, fault: str = "", not_before: float = 0.0
 ) -> subprocess.Popen[str]:
     """Start a process that loads the plan; `fault` is `<point>:<action>`, `not_before` a time at which all begin."""
-    import os
-
     file = folder / f"job-{time.monotonic_ns()}.pickle"
     file.write_bytes(pickle.dumps((config, plan, not_before)))
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path), **({"OWNLENS_FAULT": fault} if fault else {})}

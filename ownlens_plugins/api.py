@@ -294,6 +294,15 @@ class SupportsSqlValidation(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsSliceReading(Protocol):
+    """A destination that can read a few columns of the touched days without reading the whole table."""
+
+    def read_slice(self, plan: LoadPlan, columns: Sequence[str]) -> pa.RecordBatchReader:
+        """Stream the named columns of the visible rows, in contract types; rows outside of `plan.touched` may lack."""
+        ...
+
+
 def new_attempt() -> str:
     """Return an unguessable suffix for the names that one attempt creates (16 hex digits)."""
     return secrets.token_hex(8)

@@ -123,8 +123,11 @@ class Registry:
         return options
 
     def transform(self, contract: TableContract, frame: Any) -> Any:
-        """Pass a frame through every plugin's `ownlens_transform`; plugins that return None leave it as it is."""
-        for impl in self._manager.hook.ownlens_transform.get_hookimpls():
+        """Pass a frame through every plugin's `ownlens_transform`, in the order of the plugins' names.
+
+        Plugins that return None leave the frame as it is; `tryfirst` and `trylast` move one to either end.
+        """
+        for impl in _in_order(self._manager.hook.ownlens_transform.get_hookimpls()):
             changed = _call(impl, contract=contract, frame=frame)
             frame = frame if changed is None else changed
         return frame
@@ -135,7 +138,7 @@ class Registry:
 
     def finished(self, plan: LoadPlan, result: LoadResult) -> None:
         """Tell every observer about a committed load. Their errors are logged, never raised."""
-        for impl in self._manager.hook.ownlens_load_finished.get_hookimpls():
+        for impl in _in_order(self._manager.hook.ownlens_load_finished.get_hookimpls()):
             try:
                 _call(impl, plan=plan, result=result)
             except Exception:
@@ -331,6 +334,11 @@ def _first_problem(error: ValidationError, model: Any) -> str:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _in_order(impls: Iterable[Any]) -> list[Any]:
+    # By the plugins' names, as they were registered; pluggy itself calls the last one first.
+    return sorted(impls, key=lambda impl: 0 if impl.tryfirst else 2 if impl.trylast else 1)
 
 
 def _call(impl: Any, **values: Any) -> Any:

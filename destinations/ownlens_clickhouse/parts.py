@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from ownlens_plugins.api import StagedPart
 from ownlens_plugins.contracts import Column, TableContract
-from ownlens_plugins.errors import Rejected
+from ownlens_plugins.errors import Rejected, Retryable
 from ownlens_plugins.storage import filesystem
 
 from .columns import UuidAs, is_uuid
@@ -37,17 +37,35 @@ def prepared(part: StagedPart, contract: TableContract, *, uuid_as: UuidAs) -> I
     UUIDs are to be kept as text.
 
     Raises:
-        Rejected: the part has not the contract's columns and types, which ClickHouse would convert without a word.
+        Rejected: the part has not the contract's columns and types, which ClickHouse would convert without a word, or
+            it is gone.
+        Retryable: it cannot be read now.
     """
-    present = _present(part, contract)
+    with _readable(part, contract):
+        present = _present(part, contract)
+        rewritten = _has_null_lists(part, contract, present)
     as_text = uuid_as == "string" and any(is_uuid(column) for column in present)
-    if as_text or _has_null_lists(part, contract, present):
+    if as_text or rewritten:
         with _rewritten(part, contract, present, as_text=as_text) as file:
             yield Prepared(file, (*(column.name for column in present), *map(flag, flagged(contract))))
         return
     where, path = filesystem(part.uri)
     with where.open_input_file(path) as source:
         yield Prepared(cast(BinaryIO, source), tuple(column.name for column in present))
+
+
+@contextmanager
+def _readable(part: StagedPart, contract: TableContract) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, pa.ArrowInvalid):
+        raise Rejected(
+            f"{contract.table}: staged part {part.part_id} is missing or damaged; stage the rows again"
+        ) from None
+    except OSError as error:
+        raise Retryable(
+            f"{contract.table}: staged part {part.part_id} cannot be read now ({type(error).__name__}); run it again"
+        ) from error
 
 
 def _present(part: StagedPart, contract: TableContract) -> list[Column]:

@@ -131,8 +131,22 @@ class Connection:
         with suppress(Exception):
             self._link.close()
 
+    def commit(self) -> None:
+        """Commit, and end the connection: nothing can follow in a transaction that is over."""
+        self.run("COMMIT")
+        self.close()
+
+    def roll_back(self) -> None:
+        """Roll back what was not committed, and end the connection."""
+        if self._given_up or self._closed:
+            return
+        # Closing would do, but only some time after it returns.
+        with suppress(adbc.Error, Unanswered):
+            self.run("ROLLBACK")
+        self.close()
+
     def close(self) -> None:
-        """End the connection; the server rolls back what was not committed."""
+        """End the connection."""
         if self._given_up or self._closed:
             return
         self._closed = True

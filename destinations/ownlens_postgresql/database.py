@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from ownlens_plugins.errors import Rejected
 
@@ -40,9 +40,7 @@ class Database:
             # From None: the driver's text quotes rows.
             raise translate(error, context) from None
         finally:
-            with suppress(*DriverError):
-                connection.run("ROLLBACK")
-            connection.close()
+            connection.roll_back()
 
     def _connect(self) -> Connection:
         try:
@@ -71,7 +69,7 @@ class Database:
             Retryable, Rejected: the server refused, and has rolled back.
         """
         try:
-            connection.run("COMMIT")
+            connection.commit()
         except DriverError as error:
             raise unknown_commit(error, context) from None
 

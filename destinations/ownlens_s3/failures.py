@@ -50,6 +50,8 @@ def explain(error: Exception, table: str, doing: str) -> OwnLensError:
     text = _text(error)
     if reason := _permanent(text):
         return Rejected(f"{where}: {reason}")
+    if isinstance(error, FileNotFoundError):
+        return Retryable(f"{where}: files were replaced by another load in that moment; run it again")
     if _is_transport(error, text):
         return Retryable(f"{where}: the store does not answer ({_kind(text)}); check endpoint_url and the network")
     return Rejected(f"{where}: {type(error).__name__}; the log has the details")
@@ -101,7 +103,6 @@ _TRANSPORT = (
 
 
 def _is_transport(error: Exception, text: str) -> bool:
-    # A file that is gone was cleared by another attempt of the same load: the next attempt finds its commit.
     return _has(text, _TRANSPORT) or isinstance(error, OSError)
 
 

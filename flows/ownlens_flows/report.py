@@ -64,7 +64,7 @@ class RunReport:
         result = self.validations.get(key)
         if result is None:
             return "not run"
-        return f"{result.warnings} warnings" if result.warnings else "passed"
+        return f"{len(result.warnings)} warnings" if result.warnings else "passed"
 
     def document(self) -> dict[str, Any]:
         """Return the report as one JSON document."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from prefect import task
-from prefect.assets import Asset, materialize
+from prefect.assets import Asset, add_asset_metadata, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
@@ -54,9 +55,14 @@ def stage_task(run: LoadRun, table: str) -> AnyTask:
 def load_task(run: LoadRun, table: str, destination: str) -> AnyTask:
     """Return the task that brings one table in one destination up to date, as an asset of that destination."""
     options = _options(run, f"load-{destination}")
-    asset = Asset(key=f"{destination}://ownlens/{table}")
+    asset = Asset(key=asset_key(table, destination))
     made: AnyTask = _materialize(asset, task_run_name=f"load {table} into {destination}", **options)(_load)
     return made
+
+
+def asset_key(table: str, destination: str) -> str:
+    """Return the Prefect asset that stands for a table in a destination."""
+    return f"{destination}://ownlens/{quote(table, safe='')}"
 
 
 def validate_task(run: LoadRun, table: str, destination: str) -> AnyTask:
@@ -75,14 +81,17 @@ def _stage(key: str, table: str) -> StageOutcome:
 def _load(key: str, table: str, destination: str) -> LoadOutcome:
     run = current(key)
     with _scrubbed(run, table, destination):
-        return load_table(run.destinations[destination], run.contract(table), run.area, run.registry)
+        outcome = load_table(run.destinations[destination], run.contract(table), run.area, run.registry)
+    counts = ("rows", "inserted", "updated", "unchanged", "rejected")
+    add_asset_metadata(asset_key(table, destination), {name: getattr(outcome, name) for name in counts})
+    return outcome
 
 
 def _validate(key: str, table: str, destination: str, outcome: LoadOutcome) -> ValidationResult:
     run = current(key)
     assert outcome.plan is not None
     with _scrubbed(run, table, destination):
-        result = validate(run.destinations[destination], outcome.plan)
+        result = validate(run.destinations[destination], outcome.plan, result=outcome.result)
         result.raise_if_failed()
         return result
 

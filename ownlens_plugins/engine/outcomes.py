@@ -50,6 +50,7 @@ class LoadOutcome:
     loads: tuple[str, ...] = ()
     error: str | None = None
     plan: LoadPlan | None = None
+    result: LoadResult | None = None
 
     @property
     def rows_per_second(self) -> float:
@@ -82,6 +83,7 @@ def summed(table: str, destination: str, done: Sequence[tuple[LoadPlan, LoadResu
         seconds=seconds,
         loads=tuple(plan.load_id for plan in plans),
         plan=_covering(plans),
+        result=results[-1],
     )
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import narwhals as nw
 import pyarrow as pa
 
@@ -41,7 +42,8 @@ def _changed(contract: TableContract, registry: Registry, frame: Any) -> Any:
     try:
         changed = registry.transform(contract, frame)
     except Exception as error:
-        raise Rejected(f"{contract.table}: ownlens_transform failed: {error}; correct the plugin") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise Rejected(f"{contract.table}: ownlens_transform failed: {reason}; correct the plugin") from error
     if not isinstance(changed, nw.LazyFrame):
         raise Rejected(
             f"{contract.table}: ownlens_transform returned {type(changed).__name__}, not a narwhals LazyFrame"
@@ -50,8 +52,27 @@ def _changed(contract: TableContract, registry: Registry, frame: Any) -> Any:
 
 
 def _reader(contract: TableContract, frame: Any) -> pa.RecordBatchReader:
-    missing = [name for name in contract.column_names if name not in frame.collect_schema().names()]
-    if missing:
-        raise Rejected(f"{contract.table}: ownlens_transform dropped {', '.join(map(repr, missing))}; keep all columns")
-    relation = nw.to_native(frame.select(list(contract.column_names)))
-    return relation.to_arrow_reader(ROWS_PER_BATCH)
+    with _computing(contract):
+        missing = [name for name in contract.column_names if name not in frame.collect_schema().names()]
+        if missing:
+            names = ", ".join(map(repr, missing))
+            raise Rejected(f"{contract.table}: ownlens_transform dropped {names}; keep all columns")
+        rows = nw.to_native(frame.select(list(contract.column_names))).to_arrow_reader(ROWS_PER_BATCH)
+        return pa.RecordBatchReader.from_batches(rows.schema, _batches(contract, rows))
+
+
+def _batches(contract: TableContract, rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    with _computing(contract):
+        yield from rows
+
+
+@contextmanager
+def _computing(contract: TableContract) -> Iterator[None]:
+    # The frame is lazy, so what it asks for is computed, and can fail, only here. DuckDB quotes values in its errors.
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        raise Rejected(
+            f"{contract.table}: what ownlens_transform asks for cannot be computed ({type(error).__name__}); "
+            "correct the plugin"
+        ) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .result import FailedExpectation, ValidationResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
     from datetime import datetime
 
     from great_expectations.expectations.expectation import Expectation
@@ -65,14 +65,14 @@ def build_suite(
     staged_rows: int | None = None,
     exact_rows: bool = False,
     fresh_since: datetime | None = None,
-    orphans: Mapping[str, str] | None = None,
+    parents: Collection[str] = (),
 ) -> list[Expectation]:
     """Return the expectations that a contract implies for the rows that one load touched.
 
     `dialect` is `postgresql` or `clickhouse`, and None where the rows come as Arrow. `strategy` defaults to the
     contract's for this destination. `staged_rows` None leaves the row count out; `exact_rows` says that the touched
     slice holds the staged rows and nothing else. `fresh_since` is a time, with its zone, that the newest `cursor`
-    must reach. `orphans` maps a referencing column to the SQL that selects its orphans.
+    must reach. `parents` names the referenced tables that the store has (SQL only).
 
     Raises:
         ContractInvalid: a check of the contract is not an expectation that OwnLens can run.
@@ -88,7 +88,7 @@ def build_suite(
         staged_rows=staged_rows,
         exact_rows=exact_rows,
         fresh_since=fresh_since,
-        orphans=orphans or {},
+        parents=parents,
     )
 
 

@@ -49,6 +49,7 @@ PORTABLE = frozenset(
     }
 )
 REQUIRED = "expect_required_columns_to_have_values"
+REFERENCES = "expect_references_to_exist"
 # These look at whether there is a value, not at which.
 PRESENCE = frozenset(
     {

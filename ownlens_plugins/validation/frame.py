@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..api import TouchedSlice
+from ..api import ROWS_PER_BATCH, TouchedSlice
 
 
 def touched_frame(
@@ -23,26 +24,43 @@ def touched_frame(
     """
     wanted = list(dict.fromkeys(values))
     present = [name for name in dict.fromkeys(presence) if name not in wanted]
-    nothing = pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in reader.schema], schema=reader.schema)
-    pieces = [_piece(nothing, touched, wanted, present), *(_piece(batch, touched, wanted, present) for batch in reader)]
-    table = pa.Table.from_batches(pieces)
+    names = needed_columns(touched, wanted, present)
+    table = pa.concat_tables(_piece(rows, touched, wanted, present) for rows in _gathered(reader, names))
     return pd.DataFrame({name: _series(table.column(name)) for name in table.column_names}, copy=False)
 
 
-def _piece(
-    batch: pa.RecordBatch, touched: TouchedSlice | None, wanted: list[str], present: list[str]
-) -> pa.RecordBatch:
-    columns = {name: _storage(batch.column(name)) for name in wanted}
-    columns |= {name: pc.if_else(pc.is_valid(batch.column(name)), True, None) for name in present}
-    piece = pa.RecordBatch.from_pydict(columns)
-    return piece if touched is None else piece.filter(_inside(batch.column(touched.column), touched))
+def needed_columns(touched: TouchedSlice | None, *names: Iterable[str]) -> list[str]:
+    """Return each name once, and the slice's column with them."""
+    return list(dict.fromkeys([*chain(*names), *([touched.column] if touched else [])]))
 
 
-def _storage(array: pa.Array) -> pa.Array:
-    return array.storage if isinstance(array, pa.ExtensionArray) else array
+def _gathered(reader: pa.RecordBatchReader, names: list[str]) -> Iterator[pa.Table]:
+    # A lake of many small files streams batches of a few rows, and each would cost as much as a large one.
+    schema = pa.schema([reader.schema.field(name) for name in names])
+    batches, rows = [], 0
+    for batch in reader:
+        batches.append(batch.select(names))
+        rows += batch.num_rows
+        if rows >= ROWS_PER_BATCH:
+            yield pa.Table.from_batches(batches, schema)
+            batches, rows = [], 0
+    yield pa.Table.from_batches(batches, schema)
 
 
-def _inside(column: pa.Array, touched: TouchedSlice) -> pa.Array:
+def _piece(rows: pa.Table, touched: TouchedSlice | None, wanted: list[str], present: list[str]) -> pa.Table:
+    columns = {name: _storage(rows.column(name)) for name in wanted}
+    columns |= {name: pc.if_else(pc.is_valid(rows.column(name)), True, None) for name in present}
+    piece = pa.table(columns)
+    return piece if touched is None else piece.filter(_inside(rows.column(touched.column), touched))
+
+
+def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if not isinstance(column.type, pa.BaseExtensionType):
+        return column
+    return pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+
+
+def _inside(column: pa.ChunkedArray, touched: TouchedSlice) -> pa.ChunkedArray:
     days = column.cast(pa.date32())
     return pc.and_(pc.greater_equal(days, touched.first), pc.less_equal(days, touched.last))
 

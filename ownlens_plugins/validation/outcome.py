@@ -14,7 +14,7 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 from ..api import LoadPlan
 from ..contracts import TableContract
 from ..errors import OwnLensError, Rejected, Retryable
-from .catalogue import REQUIRED, unreachable
+from .catalogue import REFERENCES, REQUIRED, unreachable
 from .checks import columns_of
 from .result import FailedExpectation
 
@@ -37,16 +37,16 @@ def failed_expectation(found: ExpectationValidationResult) -> FailedExpectation:
 
 
 def _columns(config: ExpectationConfiguration, result: Mapping[str, Any]) -> list[str]:
-    if config.type == REQUIRED:
-        return list(result["observed_value"])
-    return columns_of(config.kwargs) or [(config.meta or {}).get("column", "")]
+    by_column = config.type in {REQUIRED, REFERENCES}
+    return list(result["observed_value"]) if by_column else columns_of(config.kwargs)
 
 
 def _message(config: ExpectationConfiguration, result: Mapping[str, Any]) -> str:
     if config.type == REQUIRED:
         return f"no value in {', '.join(f'{name} ({count} rows)' for name, count in result['observed_value'].items())}"
-    if config.type == "unexpected_rows_expectation":
-        return f"{result['observed_value']} rows refer to a row of {(config.meta or {})['parent']} that is not there"
+    if config.type == REFERENCES:
+        parents = {column: parent for column, parent, _ in config.kwargs["references"]}
+        return ", ".join(f"no row of {parents[name]} for {n} rows" for name, n in result["observed_value"].items())
     if config.type.startswith("expect_table_row_count"):
         return f"{result['observed_value']} rows{_bounds(config.kwargs)}"
     if {"unexpected_count", "element_count"} <= result.keys():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,12 +18,12 @@ from great_expectations.execution_engine.pandas_execution_engine import PandasEx
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 from great_expectations.validator.validator import Validator
 
-from ..api import Destination, LoadPlan, LoadResult, SupportsSqlValidation
+from ..api import Destination, LoadPlan, LoadResult, SupportsSliceReading, SupportsSqlValidation
 from ..contracts import Strategy
 from ..errors import Rejected
 from .catalogue import PRESENCE, ROW_COUNTS
 from .checks import columns_of
-from .frame import touched_frame
+from .frame import needed_columns, touched_frame
 from .library import data_context
 from .outcome import errored, failed_expectation, store_trouble, trouble, unchecked_columns
 from .result import ValidationResult
@@ -128,21 +128,29 @@ def _subject(destination: Destination[Any, Any], plan: LoadPlan, asked: _Asked) 
 
 
 def _in_place(rows: SqlRows, plan: LoadPlan, asked: _Asked) -> _Subject:
-    suite = _suite(plan, asked, rows.target.dialect, rows.orphan_queries(plan.contract.references))
-    engine = rows.execution_engine()
+    parents = rows.present({reference.table for reference in plan.contract.references})
+    suite = _suite(plan, asked, rows.target.dialect, parents)
+    engine = rows.execution_engine(plan.contract.columns)
     return _Subject(suite, engine, rows.batch_data(engine), rows.count())
 
 
 def _framed(destination: Destination[Any, Any], plan: LoadPlan, asked: _Asked) -> _Subject:
-    suite = _suite(plan, asked, None, {})
+    suite = _suite(plan, asked, None)
     values = [name for one in suite if one.type not in PRESENCE for name in columns_of(one.kwargs)]
     presence = [*plan.contract.key, *(name for one in suite for name in columns_of(one.kwargs))]
-    frame = touched_frame(destination.read(plan), plan.touched, values=values, presence=presence)
+    reader = _reader(destination, plan, needed_columns(plan.touched, values, presence))
+    frame = touched_frame(reader, plan.touched, values=values, presence=presence)
     return _Subject(suite, PandasExecutionEngine(), frame, len(frame))
 
 
+def _reader(destination: Destination[Any, Any], plan: LoadPlan, columns: list[str]) -> pa.RecordBatchReader:
+    if isinstance(destination, SupportsSliceReading):
+        return destination.read_slice(plan, columns)
+    return destination.read(plan)
+
+
 def _suite(
-    plan: LoadPlan, asked: _Asked, dialect: str | None, orphans: Mapping[str, str]
+    plan: LoadPlan, asked: _Asked, dialect: str | None, parents: Collection[str] = ()
 ) -> list[ExpectationConfiguration]:
     suite = build_suite(
         plan.contract,
@@ -152,7 +160,7 @@ def _suite(
         staged_rows=asked.staged_rows,
         exact_rows=asked.exact_rows,
         fresh_since=asked.fresh_since,
-        orphans=orphans,
+        parents=parents,
     )
     configurations = [expectation.configuration for expectation in suite]
     return [one for one in configurations if one.type in ROW_COUNTS] if _is_empty(plan) else configurations

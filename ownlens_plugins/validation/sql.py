@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,36 +14,51 @@ from great_expectations.execution_engine.sqlalchemy_batch_data import SqlAlchemy
 from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
 
 from ..api import SqlValidationTarget
-from ..contracts import Reference
+from ..contracts import Column, Kind
 from .catalogue import CLICKHOUSE, POSTGRESQL
 
-# Not by SQLAlchemy's own, which doubles per cent signs for a query that is not text.
-_QUOTED: Mapping[str, Callable[[str], str]] = {
-    POSTGRESQL: lambda name: '"' + name.replace('"', '""') + '"',
-    CLICKHOUSE: lambda name: "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`",
+# In ClickHouse, where tables come in any order, a parent without rows is one that has yet to come.
+_PRESENT: Mapping[str, str] = {
+    POSTGRESQL: "SELECT table_name FROM information_schema.tables WHERE table_name IN :tables "
+    "AND table_schema = coalesce(CAST(:schema AS text), current_schema())",
+    CLICKHOUSE: "SELECT name FROM system.tables WHERE name IN :tables "
+    "AND database = if(:schema = '', currentDatabase(), :schema) AND total_rows > 0",
 }
-_CURRENT_SCHEMA: Mapping[str, str] = {POSTGRESQL: "current_schema()", CLICKHOUSE: "currentDatabase()"}
-# PostgreSQL loads parents first. In ClickHouse a parent without rows is one that has yet to come.
-_HOLDING_ROWS: Mapping[str, str] = {POSTGRESQL: "", CLICKHOUSE: "AND table_rows > 0"}
+# As much as Great Expectations asks of a type: whether it can be compared with a number.
+_TYPES: Mapping[Kind, sa.types.TypeEngine[Any]] = {
+    Kind.BOOL: sa.Boolean(),
+    Kind.INT16: sa.SmallInteger(),
+    Kind.INT32: sa.Integer(),
+    Kind.INT64: sa.BigInteger(),
+    Kind.FLOAT32: sa.Float(),
+    Kind.FLOAT64: sa.Double(),
+    Kind.DECIMAL: sa.Numeric(),
+    Kind.DATE: sa.Date(),
+    Kind.TIME: sa.Time(),
+    Kind.TIMESTAMP: sa.DateTime(),
+    Kind.TIMESTAMPTZ: sa.DateTime(timezone=True),
+}
+_NO_SCHEMA: Mapping[str, str | None] = {POSTGRESQL: None, CLICKHOUSE: ""}
 
 
 @dataclass(frozen=True)
 class SqlRows:
-    """One relation through connections of its own, which end with the validation."""
+    """One relation, through connections that end with the last validation of its store."""
 
     target: SqlValidationTarget
     engine: sa.Engine
 
-    def execution_engine(self) -> SqlAlchemyExecutionEngine:
+    def execution_engine(self, columns: Sequence[Column]) -> SqlAlchemyExecutionEngine:
         """Return an engine of Great Expectations. Not shared: it keeps the batch that was loaded last."""
-        engine = SqlAlchemyExecutionEngine(engine=self.engine, create_temp_table=False)
-        if self.target.dialect != POSTGRESQL:
+        engine = _ExecutionEngine(engine=self.engine, create_temp_table=False)
+        engine.relation_columns = columns
+        if self.target.dialect == CLICKHOUSE:
             # It looks for another driver's dialect of ClickHouse, and without any it runs no regular expression.
             engine.dialect_module = sys.modules[type(self.engine.dialect).__module__]
         return engine
 
     def batch_data(self, engine: SqlAlchemyExecutionEngine) -> SqlAlchemyBatchData:
-        """Return the relation as Great Expectations takes it: a table asset, as a query would be run without limit."""
+        """Return the relation as Great Expectations takes it."""
         return SqlAlchemyBatchData(
             engine, schema_name=self.target.schema, table_name=self.target.relation, create_temp_table=False
         )
@@ -53,54 +69,73 @@ class SqlRows:
         with self.engine.connect() as connection:
             return int(connection.execute(sa.select(sa.func.count()).select_from(relation)).scalar_one())
 
-    def orphan_queries(self, references: Iterable[Reference]) -> dict[str, str]:
-        """Return by column the query that selects a 1 for each orphan, for parents that this store has."""
-        references = tuple(references)
-        parents = self._existing({reference.table for reference in references}) if references else set()
-        return {ref.column: self._orphans(ref) for ref in references if ref.table in parents}
-
-    def _existing(self, tables: set[str]) -> set[str]:
-        schema = "CAST(:schema AS text)" if self.target.dialect == POSTGRESQL else ":schema"
-        query = sa.text(
-            "SELECT table_name FROM information_schema.tables WHERE table_name IN :tables "
-            f"AND table_schema = {schema if self.target.schema else _CURRENT_SCHEMA[self.target.dialect]} "
-            f"{_HOLDING_ROWS[self.target.dialect]}"
-        ).bindparams(sa.bindparam("tables", expanding=True))
-        values = {"tables": sorted(tables), **({"schema": self.target.schema} if self.target.schema else {})}
+    def present(self, tables: Collection[str]) -> set[str]:
+        """Return those of the tables that this store has, beside the relation."""
+        if not tables:
+            return set()
+        query = sa.text(_PRESENT[self.target.dialect]).bindparams(sa.bindparam("tables", expanding=True))
+        values = {"tables": sorted(tables), "schema": self.target.schema or _NO_SCHEMA[self.target.dialect]}
         with self.engine.connect() as connection:
             return set(connection.execute(query, values).scalars())
 
-    def _orphans(self, reference: Reference) -> str:
-        child, parent = self._quoted(reference.column), self._quoted(reference.parent_column)
-        table = self._quoted(reference.table)
-        relation = f"{self._quoted(self.target.schema)}.{table}" if self.target.schema else table
-        children = f"SELECT {child} AS ownlens_child FROM {{batch}} WHERE {child} IS NOT NULL"
-        if self.target.dialect == POSTGRESQL:  # where NOT IN turns quadratic once the parents outgrow work_mem
-            lost = f"NOT EXISTS (SELECT 1 FROM {relation} AS parents WHERE parents.{parent} = children.ownlens_child)"
-        else:
-            lost = f"children.ownlens_child NOT IN (SELECT {parent} FROM {relation})"
-        return f"SELECT 1 AS orphan FROM ({children}) AS children WHERE {lost}"
 
-    def _quoted(self, name: str) -> str:
-        # Braces and colons mean something to the two templates that the query goes through.
-        return _QUOTED[self.target.dialect](name).replace("{", "{{").replace("}", "}}").replace(":", "\\:")
+class _ExecutionEngine(SqlAlchemyExecutionEngine):
+    """Takes the relation's columns from the contract, for a reflection costs as much as the rest of a validation."""
+
+    relation_columns: Sequence[Column] = ()
+
+    def get_inspector(self) -> Any:
+        return _Columns(self.relation_columns, self.engine.dialect)
+
+    def close(self) -> None:
+        """Leave the connections to the other validations; this is called whenever an instance is collected."""
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Answers what Great Expectations asks SQLAlchemy's inspector."""
+
+    columns: Sequence[Column]
+    dialect: sa.Dialect
+
+    def get_columns(self, **_: Any) -> list[dict[str, Any]]:
+        return [{"name": column.name, "type": _TYPES.get(column.type.kind, sa.String())} for column in self.columns]
+
+    def get_pk_constraint(self, **_: Any) -> dict[str, Any]:
+        return {"constrained_columns": []}
 
 
 @contextmanager
 def sql_rows(target: SqlValidationTarget) -> Iterator[SqlRows]:
-    """Connect to a validation target, and leave no connection behind."""
-    engine = _engine(target)
+    """Reach a validation target, and leave no connection behind when no other validation of its store is running."""
+    with _lock:
+        shared = _engines.get(target.url) or _engines.setdefault(target.url, _Shared(_engine(target)))
+        shared.users += 1
     try:
-        yield SqlRows(target, engine)
+        yield SqlRows(target, shared.engine)
     finally:
-        engine.dispose()
+        with _lock:
+            shared.users -= 1
+            if not shared.users:
+                shared.engine.dispose()
+
+
+@dataclass
+class _Shared:
+    """An engine knows its server after the first connection; its pool is empty while nobody uses it."""
+
+    engine: sa.Engine
+    users: int = 0
+
+
+_lock = threading.Lock()
+_engines: dict[sa.URL, _Shared] = {}
 
 
 def _engine(target: SqlValidationTarget) -> sa.Engine:
-    # One pooled connection serves the queries of a validation in turn; opening one costs ClickHouse 18 ms.
     if target.dialect == POSTGRESQL:
-        return sa.create_engine(target.url, pool_size=1, execution_options={"postgresql_readonly": True})
-    engine = sa.create_engine(target.url, pool_size=1)
+        return sa.create_engine(target.url, pool_size=8, execution_options={"postgresql_readonly": True})
+    engine = sa.create_engine(target.url, pool_size=8)
     engine.dialect.statement_compiler = _counting_characters(engine.dialect.statement_compiler)
     return engine
 

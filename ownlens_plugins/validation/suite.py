@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from datetime import datetime
 
 from great_expectations.expectations.expectation import Expectation
 
 from ..contracts import Kind, Strategy, TableContract
 from ..errors import ContractInvalid
-from .catalogue import unreachable
+from . import expectations as _  # noqa: F401  (registers OwnLens's own)
+from .catalogue import REFERENCES, REQUIRED, unreachable
 from .checks import TIMES, as_stored, columns_of, expectations_of, named
-from .expectations import ExpectRequiredColumnsToHaveValues
 
 WARNING = "warning"
 
@@ -25,7 +25,7 @@ def build_suite(
     staged_rows: int | None,
     exact_rows: bool,
     fresh_since: datetime | None,
-    orphans: Mapping[str, str],
+    parents: Collection[str],
 ) -> list[Expectation]:
     """Return the expectations for one table in one destination; see `ownlens_plugins.validation.build_suite`."""
     strategy = strategy or Strategy(contract.options_for(destination)["strategy"])
@@ -37,7 +37,7 @@ def build_suite(
         *_required(contract),
         *_reachable(contract, about_values),
         *_row_count(staged_rows, exact=exact_rows),
-        *_references(contract, orphans),
+        *_references(contract, parents),
         *checks,
     ]
 
@@ -59,7 +59,7 @@ def identity(contract: TableContract, strategy: Strategy) -> tuple[str, ...]:
 
 def _required(contract: TableContract) -> Iterator[Expectation]:
     if names := [column.name for column in contract.columns if not column.nullable]:
-        yield ExpectRequiredColumnsToHaveValues(column_list=names)
+        yield named(REQUIRED, column_list=names)
 
 
 def _unique(columns: tuple[str, ...]) -> Expectation:
@@ -91,9 +91,7 @@ def _fresh(contract: TableContract, since: datetime | None, dialect: str | None)
     yield named("expect_column_max_to_be_between", column=cursor, min_value=oldest, severity=WARNING)
 
 
-def _references(contract: TableContract, orphans: Mapping[str, str]) -> Iterator[Expectation]:
+def _references(contract: TableContract, parents: Collection[str]) -> Iterator[Expectation]:
     # A warning, because a parent may still be on its way into this store.
-    for reference in contract.references:
-        if query := orphans.get(reference.column):
-            meta = {"column": reference.column, "parent": reference.table}
-            yield named("unexpected_rows_expectation", unexpected_rows_query=query, severity=WARNING, meta=meta)
+    if known := [[ref.column, ref.table, ref.parent_column] for ref in contract.references if ref.table in parents]:
+        yield named(REFERENCES, references=known, severity=WARNING)

@@ -39,12 +39,13 @@ def test_hooks_of_a_package_without_destination_are_loaded_on_request(packages: 
 def test_transforms_follow_one_another_and_none_leaves_the_frame(packages: Packages) -> None:
     leave = IMPORT + "@hookimpl\ndef ownlens_transform(frame): return None\n"
     double = IMPORT + "@hookimpl\ndef ownlens_transform(contract, frame): return frame + contract.table + frame\n"
-    for name, code in {"a": leave, "b": UPPER, "c": double}.items():
+    last = IMPORT + "@hookimpl(trylast=True)\ndef ownlens_transform(frame): return frame + '.'\n"
+    first = IMPORT + "@hookimpl(tryfirst=True)\ndef ownlens_transform(frame): return frame + 'y'\n"
+    for name, code in {"a": last, "b": leave, "c": UPPER, "d": double, "e": first}.items():
         packages.install(f"acme-{name}", {f"acme_{name}": code}, hooks={name: f"acme_{name}"})
     registry = Registry()
     registry.load_hooks()
-    # pluggy calls the plugin that was registered last first.
-    assert registry.transform(sample_contract(), "x") == "XSAMPLESX"
+    assert registry.transform(sample_contract(), "x") == "XYsamplesXY."
 
 
 def test_one_module_may_offer_a_destination_and_hooks(packages: Packages) -> None:
@@ -96,7 +97,7 @@ def test_blocked_hooks_are_not_loaded(packages: Packages, monkeypatch: pytest.Mo
 def test_two_packages_with_hooks_of_one_name_name_both(packages: Packages) -> None:
     for number in (1, 2):
         packages.install(f"acme-{number}", {f"acme_{number}": UPPER}, hooks={"upper": f"acme_{number}"})
-    with pytest.raises(DestinationUnavailable, match="upper: both acme-[12] and acme-[12] provide a plugin"):
+    with pytest.raises(DestinationUnavailable, match=r"upper: both acme-[12] and acme-[12] provide a plugin"):
         Registry().load_hooks()
 
 

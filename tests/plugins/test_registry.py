@@ -153,7 +153,7 @@ def test_one_name_in_two_distributions_names_both(packages: Packages) -> None:
     for number in (1, 2):
         module = f"acme_{number}"
         packages.install(f"acme-{number}", {module: destination("lite")}, destinations={"lite": module})
-    with pytest.raises(DestinationUnavailable, match="lite: both acme-[12] and acme-[12] provide a plugin") as caught:
+    with pytest.raises(DestinationUnavailable, match=r"lite: both acme-[12] and acme-[12] provide") as caught:
         Registry()
     assert "acme-1" in str(caught.value)
     assert "acme-2" in str(caught.value)

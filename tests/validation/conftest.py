@@ -33,11 +33,16 @@ def postgresql_server() -> Iterator[sa.URL]:
 
 
 @pytest.fixture(scope="session")
-def clickhouse_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    path = tmp_path_factory.mktemp("clickhouse")
-    # While one client is open the engine keeps running, and the others connect in milliseconds.
-    client = clickhouse_connect.get_client(interface="chdb", path=str(path))
-    yield path
+def clickhouse_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("clickhouse")
+
+
+@pytest.fixture(scope="module")
+def clickhouse_path(clickhouse_folder: Path) -> Iterator[Path]:
+    # While one client is open the engine keeps running, and the others connect in milliseconds. A process has room for
+    # one engine: it must be free for the tests of other folders.
+    client = clickhouse_connect.get_client(interface="chdb", path=str(clickhouse_folder))
+    yield clickhouse_folder
     client.close()
 
 

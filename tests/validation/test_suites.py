@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from ownlens_plugins import LoadResult, TableContract
+from ownlens_plugins import LoadPlan, LoadResult, TableContract
 from ownlens_plugins.api import TouchedSlice, Window
 from ownlens_plugins.contracts import Reference, Strategy, contract_from
 from ownlens_plugins.errors import ValidationFailed
 from ownlens_plugins.testing.samples import EVERY_TYPE, sample_contract, sample_rows
 from ownlens_plugins.validation import ValidationResult, check_expectations, validate
 
-from .stores import HeldRows, SqlRows
+from .stores import HeldRows, LakeRows, SqlRows
 
 BETWEEN = "expect_column_values_to_be_between"
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -238,7 +240,7 @@ def test_an_orphan_is_a_warning(sql_store: SqlRows, tmp_path: Path) -> None:
     assert result.success
     assert result.expectations == 5
     assert [str(warning) for warning in result.warnings] == [
-        "unexpected_rows_expectation(token): 2 rows refer to a row of parents that is not there"
+        "expect_references_to_exist(token): no row of parents for 2 rows"
     ]
 
 
@@ -296,3 +298,23 @@ def test_names_that_great_expectations_cannot_tell_apart(store: HeldRows, tmp_pa
     assert [(warning.column, warning.severity) for warning in result.warnings] == [('Z, a"b, z', "warning")]
     spoilt = contract_from({**document, "columns": columns, "checks": [{BETWEEN: {"column": "z", "min_value": 1}}]})
     assert "cannot tell column 'z' from others" in str(check_expectations(spoilt)[0])
+
+
+def test_a_destination_may_read_only_what_is_asked_for(tmp_path: Path) -> None:
+    asked: list[list[str]] = []
+
+    class SliceReading(LakeRows):
+        def read(self, plan: LoadPlan) -> pa.RecordBatchReader:
+            raise AssertionError("the whole table is not needed")
+
+        def read_slice(self, plan: LoadPlan, columns: Sequence[str]) -> pa.RecordBatchReader:
+            asked.append(list(columns))
+            table = super().read(plan).read_all().select(list(columns))
+            return pa.RecordBatchReader.from_batches(table.schema, table.to_batches())
+
+    columns = {"id": "int64", "status": "enum(a)?", "title": "text?", "day": "date", "updated_at": "timestamptz"}
+    contract = sample_contract(columns=columns, partition_by="day")
+    rows = [{"id": i, "status": "a", "day": START.date(), "updated_at": START} for i in range(3)]
+    result = validated(SliceReading(tmp_path), tmp_path, rows, contract=contract)
+    assert (result.failed, result.rows) == ((), 3)
+    assert [sorted(names) for names in asked] == [["day", "id", "status", "updated_at"]]

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from enum import Enum
@@ -24,6 +20,7 @@ from ownlens_plugins.testing import sample_contract, sample_rows
 from ownlens_postgresql.connection import Connection
 
 from .conftest import Store
+from .load_once import start_load
 
 CASES = {
     "copy": (Strategy.APPEND, "error", {}),
@@ -39,13 +36,11 @@ EXPECTED: dict[str, State] = {}
 PARENT = sample_contract(preset="reference", table="parents", columns={"id": "int64", "updated_at": "timestamptz"})
 
 
-def run_killed(store: Store, plan: LoadPlan, fault: str) -> subprocess.CompletedProcess[str]:
-    """Load a plan in a process of its own with a fault."""
-    file = store.folder / "plan.pickle"
-    file.write_bytes(pickle.dumps((store.config, plan)))
-    command = [sys.executable, str(Path(__file__).with_name("load_once.py")), str(file)]
-    environment = {**os.environ, "OWNLENS_FAULT": fault, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+def killed(store: Store, plan: LoadPlan, point: str) -> bool:
+    """Load a plan in a process of its own that dies at a point; tell whether it did."""
+    process = start_load(store.config, plan, f"{point}:kill")
+    process.join(timeout=120)
+    return process.exitcode == -signal.SIGKILL
 
 
 def prepare(store: Store, case: str) -> tuple[TableContract, LoadPlan]:
@@ -61,8 +56,8 @@ def prepare(store: Store, case: str) -> tuple[TableContract, LoadPlan]:
 
 def state(store: Store, contract: TableContract) -> State:
     loads = store.sql(
-        "SELECT sequence, digest, rows_inserted, rows_updated, rows_unchanged, rows_deleted, rows_rejected, committed_at "
-        "FROM ownlens.loads WHERE table_name = 'samples' ORDER BY 1"
+        "SELECT sequence, digest, rows_inserted, rows_updated, rows_unchanged, rows_deleted, rows_rejected, "
+        "committed_at FROM ownlens.loads WHERE table_name = 'samples' ORDER BY 1"
     )
     aside = store.sql("SELECT load_id, staged_row FROM ownlens.quarantine ORDER BY staged_row::text")
     left = store.sql("SELECT relname FROM pg_class WHERE relname LIKE '\\_ownlens%'")
@@ -94,8 +89,7 @@ def without_times(found: State) -> State:
 def test_sigkill_at_every_point(store: Store, expected: State, case: str, point: str) -> None:
     contract, plan = prepare(store, case)
     before = state(store, contract)
-    killed = run_killed(store, plan, f"{point}:kill")
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed(store, plan, point)
     committed = store.sql("SELECT count(*) FROM ownlens.loads WHERE table_name = 'samples' AND sequence = 2")[0][0]
     assert committed == (1 if point in COMMITTED else 0)
     if not committed:
@@ -130,8 +124,7 @@ def test_a_kill_during_abort_leaves_nothing_to_clear(store: Store) -> None:
     store.load(sample_rows(3))
     plan = store.plan(sample_rows(1, first=9), sequence=2)
     Path(plan.parts[0].uri).write_bytes(b"damaged")
-    killed = run_killed(store, plan, "abort:kill")
-    assert killed.returncode == -signal.SIGKILL
+    assert killed(store, plan, "abort")
     assert store.landed() == store.staged(sample_rows(3))
     assert store.load(sample_rows(2, first=9), sequence=2).inserted == 2
 
@@ -190,16 +183,12 @@ def test_two_processes_and_a_kill(store: Store) -> None:
     """A killed rival's lock goes with it."""
     store.load([])
     plan = store.plan(sample_rows(2_000), sequence=2)
-    file = store.folder / "plan.pickle"
-    file.write_bytes(pickle.dumps((store.config, plan)))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with store.session() as rival:
         rival.execute("BEGIN; SELECT FROM ownlens.tables FOR UPDATE")
-        command = [sys.executable, str(Path(__file__).with_name("load_once.py")), str(file)]
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        process = start_load(store.config, plan)
         store.wait_for("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'", seconds=30)
         process.kill()
-        process.wait()
+        process.join()
         worker = threading.Thread(target=lambda: load(store.destination, plan))
         worker.start()
         rival.execute("COMMIT")

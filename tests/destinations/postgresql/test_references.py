@@ -31,7 +31,8 @@ def table(name: str, columns: dict[str, str], references: dict[str, str] | None 
 
 
 PARENTS = table("parents", {"name": "text?"})
-CHILDREN = table("children", {"parent_id": "int64?", "n": "int32"}, {"parent_id": "parents.id"})
+CHILD_COLUMNS = {"parent_id": "int64?", "n": "int32"}
+CHILDREN = table("children", CHILD_COLUMNS, {"parent_id": "parents.id"})
 TREE = table("tree", {"up": "int64?"}, {"up": "tree.id"})
 
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from ownlens_plugins.contracts import Strategy, TableContract
@@ -136,18 +137,34 @@ def test_read_has_the_schema_of_the_contract_and_its_column_order(store: Store) 
     assert isinstance(table.schema.field("token").type, pa.UuidType)
 
 
-def test_an_unfinished_reader_gives_its_connection_back(store: Store) -> None:
-    store.load(sample_rows(40_000))
-    reader = store.destination.read(store.plan([], sequence=9))
+IDS = sample_contract(preset="reference", columns={"id": "int64", "updated_at": "timestamptz"})
+
+
+@pytest.fixture
+def many(store: Store) -> Store:
+    """A table of more rows than the driver fetches at once."""
+    store.load([], contract=IDS)
+    store.sql("INSERT INTO samples SELECT id, now() FROM generate_series(1, 2000000) AS id")
+    return store
+
+
+def test_an_unfinished_reader_gives_its_connection_back(many: Store) -> None:
+    reader = many.destination.read(many.plan([], contract=IDS, sequence=9))
     reader.read_next_batch()
-    assert store.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ownlens'") == [(1,)]
+    assert many.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ownlens'") == [(1,)]
     reader.close()
     del reader
-    store.wait_for("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'ownlens'")
+    many.wait_for("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'ownlens'")
 
 
-def test_a_stream_of_many_batches_is_complete(store: Store) -> None:
+def test_a_stream_of_many_batches_is_complete(many: Store) -> None:
+    with many.destination.read(many.plan([], contract=IDS, sequence=9)) as reader:
+        sums = [pc.sum(batch["id"]).as_py() for batch in reader]
+    assert len(sums) > 1
+    assert sum(sums) == 2_000_000 * 2_000_001 // 2
+
+
+def test_a_set_of_many_parts_and_batches_lands_whole(store: Store) -> None:
     rows = sample_rows(70_001)
-    store.load(rows, parts=3)
-    assert store.table().num_rows == 70_001
-    assert store.landed() == store.staged(rows)
+    assert store.load(rows, parts=3).inserted == 70_001
+    assert store.sql("SELECT count(DISTINCT id), min(id), max(id) FROM samples") == [(70_001, 0, 70_000)]

@@ -18,11 +18,10 @@ from ownlens_s3.bucket import delta_options
 from ownlens_s3.config import S3Config, S3Options
 from ownlens_s3.destination import S3Destination
 from ownlens_s3.failures import explain
+from tests.destinations.s3.loads import Loader, contract_of
 from tests.minio_server import MinioServer
 
-from .loads import Loader, contract_of
-
-KEYS = {"access_key_id": "key", "secret_access_key": "s3cr3t@%/"}
+KEYS: dict[str, Any] = {"access_key_id": "key", "secret_access_key": "s3cr3t@%/"}
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +66,7 @@ def test_settings_that_cannot_be(settings: dict[str, Any], problem: str) -> None
 
 
 def test_secrets_stay_out_of_texts() -> None:
-    config = S3Config(uri="s3://lake", session_token="t0ken", **KEYS)
+    config = S3Config(**{"uri": "s3://lake", "session_token": "t0ken", **KEYS})
     for text in (repr(config), str(config), config.model_dump_json()):
         assert "s3cr3t" not in text
         assert "t0ken" not in text

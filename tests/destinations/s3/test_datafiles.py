@@ -17,8 +17,7 @@ from ownlens_plugins.contracts import contract_from
 from ownlens_s3 import datafiles
 from ownlens_s3.destination import S3Destination
 from ownlens_s3.paths import attempt_of
-
-from .loads import Loader, contract_of
+from tests.destinations.s3.loads import Loader, contract_of
 
 
 def data_files(loader: Loader) -> list[Path]:

@@ -13,9 +13,8 @@ from ownlens_plugins.engine.loading import load
 from ownlens_plugins.faults import POINTS
 from ownlens_plugins.testing.samples import canonical_rows
 from ownlens_s3.destination import S3Destination
-
-from .loads import Loader, all_files, contract_of, ledger_files, left_over, manifests
-from .worker import start
+from tests.destinations.s3.loads import Loader, all_files, contract_of, ledger_files, left_over, manifests
+from tests.destinations.s3.worker import exit_code, start
 
 STRATEGIES = [
     ("append", "delta"),
@@ -49,8 +48,8 @@ def _kill_and_recover(destination: S3Destination, folder: Path, strategy: str, f
     plan = loader.plan(2, more)
     before, after = _states(loader, base, more)
 
-    killed = start(destination.config, plan, folder, fault=f"{point}:kill")
-    assert killed.wait(timeout=120) == -signal.SIGKILL, killed.communicate()
+    killed = start(destination.config, plan, fault=f"{point}:kill")
+    assert exit_code(killed) == -signal.SIGKILL
     committed = point in {"commit_sent", "after_commit", "before_ledger", "cleanup"}
     assert canonical_rows(loader.landed()) == (after if committed else before)
 
@@ -85,8 +84,7 @@ def test_killed_while_it_aborts(local: S3Destination, tmp_path: Path, strategy: 
     second = Path(plan.parts[1].uri)
     content = second.read_bytes()
     second.write_bytes(b"not a Parquet file")  # the first part is written, the second makes the engine abort
-    killed = start(local.config, plan, tmp_path, fault="abort:kill")
-    assert killed.wait(timeout=120) == -signal.SIGKILL
+    assert exit_code(start(local.config, plan, fault="abort:kill")) == -signal.SIGKILL
     assert left_over(local, plan)
     loader.plans.pop(2)
     loader.require(loader.rows(30))

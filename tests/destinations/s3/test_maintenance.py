@@ -16,8 +16,7 @@ from ownlens_s3.config import S3Options
 from ownlens_s3.destination import S3Destination
 from ownlens_s3.maintenance import Retired, apply_retention, clean
 from ownlens_s3.metadata import table_metadata
-
-from .loads import Loader, contract_of
+from tests.destinations.s3.loads import Loader, contract_of
 
 TODAY = date(2026, 1, 10)  # sample rows lie on 1 January and the days after it
 

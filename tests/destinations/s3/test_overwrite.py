@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,11 +13,9 @@ from deltalake import write_deltalake
 
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.engine.loading import load
-from ownlens_plugins.errors import Rejected
-from ownlens_s3.config import S3Options
+from ownlens_plugins.errors import Rejected, Retryable
 from ownlens_s3.destination import S3Destination
-
-from .loads import Loader, all_files, contract_of, left_over, manifests
+from tests.destinations.s3.loads import Loader, all_files, contract_of, left_over, manifests
 
 FORMATS = ["delta", "parquet", "json"]
 
@@ -55,20 +53,14 @@ def test_the_manifest_says_what_the_table_is(local: S3Destination, tmp_path: Pat
 def test_a_reader_never_sees_an_empty_or_a_mixed_table(local: S3Destination, tmp_path: Path, form: str) -> None:
     loader = Loader(local, contract_of("overwrite", form), tmp_path)
     loader.load(1, loader.rows(30))
-    seen, stop = set[tuple[int, int]](), threading.Event()
+    seen, stop = set[tuple[int, ...]](), threading.Event()
     plan = loader.plans[1]
 
     def watch() -> None:
         while not stop.is_set():
-            try:
+            with suppress(Retryable):  # files of the replaced load may go while they are read
                 ids = local.read(plan).read_all()["id"].to_pylist()
-            except Exception as error:  # files of the replaced load may go while they are read
-                assert re.search(
-                    "No such file|Retryable|not found|does not answer", repr(error) + repr(error.__cause__)
-                )
-                continue
-            seen.add((len(ids), ids[0] // 1000 if ids else -1))
-            assert len({number // 1000 for number in ids}) == 1, "rows of two loads at once"
+                seen.add((len(ids), *sorted({number // 1000 for number in ids})))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -76,11 +68,8 @@ def test_a_reader_never_sees_an_empty_or_a_mixed_table(local: S3Destination, tmp
         loader.load(number, loader.rows(30, first=1000 * number))
     stop.set()
     watcher.join()
-    assert {count for count, _ in seen} == {30}
-
-
-def options_for(form: str) -> S3Options:
-    return S3Options(strategy=Strategy.OVERWRITE, format=form, partition="day")  # type: ignore[arg-type]
+    assert seen <= {(30, 0), *((30, number) for number in range(2, 8))}
+    assert seen
 
 
 @pytest.mark.parametrize("new", FORMATS)
@@ -118,7 +107,8 @@ def test_a_crash_in_the_middle_of_a_format_change_is_finished(local: S3Destinati
     """Both tables are there for a moment; the one with the newer load counts."""
     parquet = Loader(local, contract_of("overwrite", "parquet"), tmp_path)
     parquet.load(1, parquet.rows(20))
-    kept = {entry.name: local.folder(parquet.contract).read(entry.name) for entry in _entries(local, parquet)}
+    folder = local.folder(parquet.contract)
+    kept = {entry.name: folder.read(entry.name) for entry in folder.entries()}
     delta = Loader(local, contract_of("upsert", "delta"), tmp_path)
     rows = delta.rows(10, first=50)
     delta.load(2, rows, strategy=Strategy.OVERWRITE)
@@ -129,10 +119,6 @@ def test_a_crash_in_the_middle_of_a_format_change_is_finished(local: S3Destinati
     delta.require(rows, more)
     assert manifests(local, delta.contract) == []
     assert left_over(local, delta.plans[3]) == []
-
-
-def _entries(destination: S3Destination, loader: Loader) -> list[object]:
-    return [*destination.folder(loader.contract).entries()]
 
 
 def test_a_delta_table_of_someone_else_is_not_replaced_by_files(local: S3Destination, tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from ownlens_plugins.errors import Rejected, UnknownName
 from ownlens_s3.config import S3Options
 from ownlens_s3.destination import S3Destination
 from ownlens_s3.paths import attempt_of, data_file_name, get_s3_path, layout_of
-
-from .loads import Loader, all_files, contract_of
+from tests.destinations.s3.loads import Loader, all_files, contract_of
 
 CONTRACTS = Path(__file__).parents[3] / "table_configs"
 DAY = date(2025, 11, 8)

@@ -16,8 +16,7 @@ from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.contracts import contract_from
 from ownlens_plugins.errors import Rejected
 from ownlens_s3.destination import S3Destination
-
-from .loads import Loader, contract_of, counts, ledger_files, left_over
+from tests.destinations.s3.loads import Loader, contract_of, counts, ledger_files, left_over
 
 STRATEGIES = [
     ("append", "delta"),
@@ -25,22 +24,6 @@ STRATEGIES = [
     ("overwrite", "delta"),
     ("overwrite", "parquet"),
     ("overwrite", "json"),
-]
-    "id",
-    "flag",
-    "small",
-    "medium",
-    "ratio32",
-    "ratio",
-    "amount",
-    "title",
-    "token",
-    "payload",
-    "blob",
-    "day",
-    "clock",
-    "local_at",
-    "status",
 ]
 
 

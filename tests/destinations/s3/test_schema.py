@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from deltalake import write_deltalake
 from ownlens_plugins.errors import Rejected
 from ownlens_plugins.testing.samples import EVERY_TYPE
 from ownlens_s3.destination import S3Destination
-
-from .loads import Loader, all_files, contract_of, left_over
+from tests.destinations.s3.loads import Loader, all_files, contract_of, left_over
 
 STRATEGIES = [
     ("append", "delta"),
@@ -25,7 +25,7 @@ STRATEGIES = [
 ]
 
 
-def changed(columns: dict[str, str | None], strategy: str, form: str, **overrides: Any) -> Any:
+def changed(columns: Mapping[str, str | None], strategy: str, form: str, **overrides: Any) -> Any:
     merged = {**EVERY_TYPE, **columns}
     return contract_of(strategy, form, columns={n: kind for n, kind in merged.items() if kind}, **overrides)
 

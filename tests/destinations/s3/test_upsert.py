@@ -12,8 +12,7 @@ import pytest
 
 from ownlens_plugins.testing.samples import canonical_rows
 from ownlens_s3.destination import S3Destination
-
-from .loads import Loader, contract_of, counts
+from tests.destinations.s3.loads import Loader, contract_of, counts
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 COLUMNS = {

@@ -1,43 +1,40 @@
-"""A process that loads one plan: `python -m tests.destinations.s3.worker FILE`, with the plan pickled in the file."""
+"""Processes that load one plan each, and can be killed at a fault point."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import pickle
-import subprocess
 import sys
 import time
-from pathlib import Path
+from multiprocessing.process import BaseProcess
 
 from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.engine.loading import load
-from ownlens_plugins.errors import OwnLensError
 from ownlens_s3.config import S3Config
 from ownlens_s3.destination import S3Destination
 
+# A server that has imported everything forks the processes; each would take a second to start on its own.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["pytest", __name__])
 
-def start(
-    config: S3Config, plan: LoadPlan, folder: Path, *, fault: str = "", not_before: float = 0.0
-) -> subprocess.Popen[str]:
+
+def start(config: S3Config, plan: LoadPlan, *, fault: str = "", not_before: float = 0.0) -> BaseProcess:
     """Start a process that loads the plan; `fault` is `<point>:<action>`, `not_before` a time at which all begin."""
-    file = folder / f"job-{time.monotonic_ns()}.pickle"
-    file.write_bytes(pickle.dumps((config, plan, not_before)))
-    environment = {**os.environ, "PYTHONPATH": ":".join(sys.path), **({"OWNLENS_FAULT": fault} if fault else {})}
-    command = [sys.executable, "-m", "tests.destinations.s3.worker", str(file)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = _PROCESSES.Process(target=_load, args=(config, plan, fault, not_before))
+    process.start()
+    return process
 
 
-def main() -> int:
-    config, plan, not_before = pickle.loads(Path(sys.argv[1]).read_bytes())
+def exit_code(process: BaseProcess) -> int | None:
+    """Wait for a process; 0 means loaded, negative numbers are signals."""
+    process.join(timeout=120)
+    return process.exitcode
+
+
+def _load(config: S3Config, plan: LoadPlan, fault: str, not_before: float) -> None:
+    if fault:
+        os.environ["OWNLENS_FAULT"] = fault
     time.sleep(max(0.0, not_before - time.time()))
-    try:
-        result = load(S3Destination(config), plan)
-    except OwnLensError as error:
-        print(type(error).__name__, error)
-        return 2
-    print("replayed" if result.replayed else "applied", result.rows)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    load(S3Destination(config), plan)
+    sys.stdout.flush()
+    os._exit(0)

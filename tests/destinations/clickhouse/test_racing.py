@@ -1,0 +1,267 @@
+"""Loads at the same time: of one set, of several sets of a table, of several tables, and of attempts long given up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import pytest
+from ownlens_clickhouse import attempts, settling
+from ownlens_clickhouse.destination import ClickHouseDestination
+from ownlens_clickhouse.turns import turn
+
+from ownlens_plugins import faults
+from ownlens_plugins.api import LoadPlan, LoadResult
+from ownlens_plugins.contracts import Strategy
+from ownlens_plugins.engine.loading import load
+from ownlens_plugins.errors import OwnLensError, Retryable
+from ownlens_plugins.testing import sample_rows
+
+from .loads import STRATEGIES, Loads, contract_for, day_rows
+
+
+def _until_done(plan: LoadPlan, destination: ClickHouseDestination) -> LoadResult:
+    """Load as the flow does: again after every error that says so."""
+    for _ in range(30):
+        try:
+            return load(destination, plan)
+        except Retryable:
+            continue
+    raise AssertionError("it never succeeded")
+
+
+@pytest.fixture(params=["alone", "shared", "processes"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How racers keep out of each other's way; `processes` takes the locks of this process away."""
+    if request.param != "alone":
+        request.getfixturevalue("shared")
+    if request.param == "processes":
+        _take_locks_away(monkeypatch)
+    return str(request.param)
+
+
+def _take_locks_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("session", "destination"):
+        monkeypatch.setattr(f"ownlens_clickhouse.{module}.turn", lambda _: nullcontext())
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_one_set_from_many_threads_lands_once(loads: Loads, strategy: Strategy, way: str) -> None:
+    contract = contract_for(strategy)
+    loads.load(contract, sample_rows(20))
+    plan = loads.plan(contract, sample_rows(40, version=1), sequence=2)
+
+    with ThreadPoolExecutor(4) as racers:
+        results = list(racers.map(lambda _: _until_done(plan, ClickHouseDestination(loads.config)), range(4)))
+
+    kept = sample_rows(20) if strategy is Strategy.APPEND else []
+    assert loads.landed(contract) == loads.staged(contract, kept, sample_rows(40, version=1))
+    assert [entry[1] for entry in loads.ledger()] == [1, 2]
+    assert sum(not result.replayed for result in results) <= 1
+    assert {result.rows for result in results} == {40}
+    loads.again(plan)
+    assert loads.internal_tables() == []
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_many_sets_of_one_table_leave_what_their_order_means(loads: Loads, strategy: Strategy, way: str) -> None:
+    """The position only grows: a set that a newer one overtook is skipped, whole, and says so."""
+    contract = contract_for(strategy)
+    rows = {n: day_rows(10, day=1, first=n * 5, version=n) for n in range(1, 6)}
+    plans = [loads.plan(contract, rows[n], sequence=n) for n in rows]
+    loads.again(loads.plan(contract, [], sequence=0))
+
+    with ThreadPoolExecutor(5) as racers:
+        results = list(racers.map(lambda plan: _until_done(plan, ClickHouseDestination(loads.config)), plans))
+
+    applied = [n for n, result in zip(rows, results, strict=True) if result.rows]
+    assert applied[-1] == 5
+    assert [entry[1] for entry in loads.ledger()] == [0, *applied]
+    expected: list[dict[str, Any]] = []
+    for n in applied:
+        keys = {row["id"] for row in rows[n]}
+        if strategy is Strategy.UPSERT:
+            expected = [row for row in expected if row["id"] not in keys]
+        elif strategy is not Strategy.APPEND:
+            expected = []
+        expected += rows[n]
+    assert loads.landed(contract) == loads.staged(contract, expected)
+    loads.again(plans[-1])
+    assert loads.internal_tables() == []
+
+
+def test_two_tables_do_not_wait_for_each_other(loads: Loads) -> None:
+    one, two = (contract_for(Strategy.APPEND, table=name) for name in ("one", "two"))
+    plan = loads.plan(one, sample_rows(5))
+    target = loads.destination._target(plan)
+    with turn(target):
+        assert loads.load(two, sample_rows(5)).rows == 5
+
+
+def test_a_turn_that_does_not_come_is_given_up(make_loads: Callable[..., Loads]) -> None:
+    loads = make_loads(turn_timeout=0.2)
+    contract = contract_for(Strategy.APPEND)
+    plan = loads.plan(contract, sample_rows(5))
+    with (
+        turn(loads.destination._target(plan)),
+        pytest.raises(Retryable, match="^samples: clickhouse: another load of this table has not finished committing"),
+    ):
+        loads.again(plan)
+    assert loads.again(plan).rows == 5
+    assert loads.internal_tables() == []
+
+
+class Stopped:
+    """Holds one thread at a fault point until it is let go."""
+
+    def __init__(self, point: str) -> None:
+        self._point = point
+        self._thread: threading.Thread | None = None
+        self._go = threading.Event()
+        self.reached = threading.Event()
+        self.outcome: LoadResult | Exception | None = None
+
+    def reach(self, point: str) -> None:
+        if point == self._point and threading.current_thread() is self._thread and not self.reached.is_set():
+            self.reached.set()
+            assert self._go.wait(60)
+
+    @contextmanager
+    def running(self, work: Callable[[], LoadResult]) -> Iterator[None]:
+        """Run until the point, do the body meanwhile, then let go and wait for the end."""
+
+        def catch() -> None:
+            try:
+                self.outcome = work()
+            except Exception as error:
+                self.outcome = error
+
+        self._thread = threading.Thread(target=catch)
+        self._thread.start()
+        assert self.reached.wait(60)
+        try:
+            yield
+        finally:
+            self._go.set()
+            self._thread.join(60)
+
+
+def _stop_at(monkeypatch: pytest.MonkeyPatch, point: str) -> Stopped:
+    stopped = Stopped(point)
+    monkeypatch.setattr(faults, "reach", stopped.reach)
+    return stopped
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("point", ["before_commit", "commit_sent", "after_commit", "before_ledger"])
+def test_an_attempt_that_was_taken_over_changes_nothing_any_more(
+    make_loads: Callable[..., Loads], monkeypatch: pytest.MonkeyPatch, shared: None, strategy: Strategy, point: str
+) -> None:
+    """A paused process, or one cut off from the network, goes on after others have finished its load and newer ones."""
+    loads = make_loads(turn_timeout=0.2)
+    _take_locks_away(monkeypatch)
+    days = {} if strategy is Strategy.OVERWRITE else {"partition": "day"}
+    contract = contract_for(strategy, options={**contract_for(strategy).options_for("clickhouse"), **days})
+    loads.load(contract, sample_rows(20))
+    first = loads.plan(contract, sample_rows(30, version=1), sequence=2)
+    newer = day_rows(6, day=2, first=900, version=2)
+    stopped = _stop_at(monkeypatch, point)
+
+    with stopped.running(lambda: load(loads.destination, first)):
+        _until_done(first, ClickHouseDestination(loads.config))
+        _until_done(loads.plan(contract, newer, sequence=3), ClickHouseDestination(loads.config))
+        landed, ledger = loads.landed(contract), loads.ledger()
+
+    assert loads.landed(contract) == landed
+    assert loads.ledger() == ledger
+    assert [entry[1] for entry in ledger] == [1, 2, 3]
+    assert isinstance(stopped.outcome, LoadResult)
+    assert stopped.outcome.replayed
+    loads.again(first)
+    assert loads.internal_tables() == []
+
+
+def test_an_attempt_that_was_taken_over_deletes_nothing(loads: Loads, shared: None) -> None:
+    """The repair of a partition is the one statement that could undo the rows of whoever took over."""
+    contract = contract_for(Strategy.APPEND)
+    loads.load(contract, sample_rows(5))
+    target = loads.destination._target(loads.plan(contract, []))
+    statement = settling.applying.sql.delete_load(target.name, target.store.name("_ownlens_gone"), "202601", 1)
+    with pytest.raises(Exception, match="UNKNOWN_TABLE"):
+        loads.run(statement)
+    assert len(loads.landed(contract)) == 5
+
+
+def test_a_writer_that_goes_on_after_its_attempt_changes_nothing(loads: Loads) -> None:
+    contract = contract_for(Strategy.APPEND)
+    plan = loads.plan(contract, sample_rows(10), parts=2)
+    for end in ("commit", "abort"):
+        with loads.destination.open(plan) as attempt:
+            receipts = [attempt.writer.write(part) for part in plan.parts]
+            if end == "commit":
+                attempt.commit(receipts)
+            else:
+                attempt.abort()
+        with pytest.raises(Retryable, match="this attempt is over"):
+            attempt.writer.write(plan.parts[0])
+        plan = loads.plan(contract, sample_rows(10, first=50), sequence=2)
+    assert loads.landed(contract) == loads.staged(contract, sample_rows(10))
+    assert loads.internal_tables() == []
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_part_written_twice_counts_once(loads: Loads, kept: int) -> None:
+    contract = contract_for(Strategy.APPEND)
+    plan = loads.plan(contract, sample_rows(10), parts=2)
+    with loads.destination.open(plan) as attempt:
+        twice = [attempt.writer.write(plan.parts[0]) for _ in range(2)]
+        attempt.commit([twice[kept], attempt.writer.write(plan.parts[1])])
+    assert loads.landed(contract) == loads.staged(contract, sample_rows(10))
+    assert loads.internal_tables() == []
+
+
+def test_opening_leaves_the_tables_of_a_running_attempt_alone(loads: Loads) -> None:
+    contract = contract_for(Strategy.APPEND)
+    plan = loads.plan(contract, sample_rows(10), parts=1)
+    with loads.destination.open(plan) as first:
+        receipt = first.writer.write(plan.parts[0])
+        with loads.destination.open(plan) as second:
+            second.abort()
+        assert first.commit([receipt]).inserted == 10
+    assert loads.internal_tables() == []
+
+
+def test_opening_clears_what_a_dead_process_left(loads: Loads) -> None:
+    contract = contract_for(Strategy.APPEND)
+    plan = loads.plan(contract, sample_rows(10), parts=1)
+    dead = attempts.internal("samples", 1, "0123456789abcdef", "p1")
+    loads.load(contract, [], sequence=0)
+    loads.run(f"CREATE TABLE {loads.store.name(dead.name)} (a Int8) ENGINE = Memory")
+    with loads.destination.open(plan):
+        assert loads.internal_tables() == []
+
+
+def test_an_abandoned_session_is_cleared_when_it_ends(loads: Loads) -> None:
+    contract = contract_for(Strategy.APPEND)
+    plan = loads.plan(contract, sample_rows(10), parts=1)
+    with loads.destination.open(plan) as lost:
+        lost.writer.write(plan.parts[0])
+    assert loads.internal_tables() != []
+    loads.again(plan)
+    assert loads.landed(contract) == loads.staged(contract, sample_rows(10))
+    assert loads.internal_tables() == []
+
+
+def test_errors_of_an_abort_do_not_hide_why(loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = contract_for(Strategy.APPEND)
+    plan = loads.plan(contract, sample_rows(10))
+    monkeypatch.setattr(settling, "discard", _refuse)
+    with loads.destination.open(plan) as attempt:
+        attempt.abort()
+
+
+def _refuse(*_: Any) -> None:
+    raise OwnLensError("the store is gone")

@@ -1,4 +1,4 @@
-"""ClickHouse append through the load protocol, beside the engine's own INSERT ... SELECT FROM file() of the same files."""
+"""ClickHouse append through the load protocol, beside the engine's own INSERT ... SELECT of the same files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ownlens_clickhouse.client import Store
 from ownlens_clickhouse.config import ClickHouseConfig
 from ownlens_clickhouse.definition import TableDefinition, define
 from ownlens_clickhouse.destination import ClickHouseDestination
-
 from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.contracts import contract_from
 from ownlens_plugins.engine.loading import load

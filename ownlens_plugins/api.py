@@ -250,7 +250,7 @@ class Destination(ABC, Generic[ConfigT, OptionsT]):
     def read(self, plan: LoadPlan) -> pa.RecordBatchReader:
         """Stream the table's visible rows, in contract types and column order, in no particular row order."""
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:
         """Release pooled connections. The destination may be used again afterwards."""
 
 

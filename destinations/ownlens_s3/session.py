@@ -95,6 +95,11 @@ class LakeSession(LoadSession):
         try:
             done = self._commit(receipts)
             reach("commit_sent")
+        except Retryable:
+            # Another attempt of this load may have committed and cleared these files after the last look.
+            if there := self._look():
+                return replace(there, replayed=True)
+            raise
         except OwnLensError:
             raise
         except Exception as error:

@@ -51,7 +51,7 @@ def _lines(report: RunReport) -> Table:
 
 def _cell(report: RunReport, outcome: LoadOutcome | None) -> Iterator[Cell]:
     if outcome is None or outcome.status is Status.NOTHING_NEW:
-        yield from (Text("–", style="dim"), "", "", "")
+        yield from (Text("-", style="dim"), "", "", "")
         return
     if outcome.status is not Status.LOADED:
         yield from (Text(outcome.status.value, style="red"), "", "", Text("✗", style="red"))

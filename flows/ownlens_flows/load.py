@@ -35,8 +35,11 @@ MAX_THREADS = 64
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=MAX_THREADS)
 
 
+EVERYTHING = LoadRequest()
+
+
 @flow(name="load-tables", task_runner=RUNNER, persist_result=False)
-def load_tables(request: LoadRequest = LoadRequest()) -> State[Any]:
+def load_tables(request: LoadRequest = EVERYTHING) -> State[Any]:
     """Load the requested tables into the requested destinations, each staged set exactly once."""
     return roll_up(run_loads(request))
 

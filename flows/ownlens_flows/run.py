@@ -24,7 +24,7 @@ from .request import LoadRequest
 
 logger = logging.getLogger("ownlens.run")
 
-# (what, table, destination or "", detail): "staged", "loaded", "failed", "validated", "invalid"; called from any thread.
+# (what, table, destination or "", detail): "staged", "loaded", "failed", "validated", "invalid".
 Observer = Callable[[str, str, str, Any], None]
 
 

@@ -28,9 +28,17 @@ def test_first_run_loads_every_table_into_every_destination(first_run: Ran) -> N
 
 
 def test_json_is_the_only_thing_on_stdout(first_run: Ran) -> None:
-    assert {"table", "destination", "rows", "inserted", "updated", "unchanged", "rejected", "seconds", "validation"} <= set(
-        first_run.document["loads"][0]
-    )
+    assert {
+        "table",
+        "destination",
+        "rows",
+        "inserted",
+        "updated",
+        "unchanged",
+        "rejected",
+        "seconds",
+        "validation",
+    } <= set(first_run.document["loads"][0])
     assert "Traceback" not in first_run.err
 
 

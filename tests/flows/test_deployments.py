@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())["deployments"]
+PREFECT_YAML = Path(__file__).parents[2] / "prefect.yaml"
+DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load(PREFECT_YAML.read_text())["deployments"]
 
 
 def test_there_are_three_deployments() -> None:

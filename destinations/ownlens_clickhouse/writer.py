@@ -48,6 +48,8 @@ class ClickHouseWriter:
                 with prepared(part, self.contract, uuid_as=self.uuid_as) as ready:
                     store.insert_parquet(table, ready.columns, ready.file)
             rows = int(store.rows(f"SELECT count() FROM {store.name(table)}")[0][0])
+        if rows > part.rows:  # the driver sends an insert again when the server closes the connection
+            raise Retryable(f"{self.contract.table}: clickhouse took a part in twice; load the staged set again")
         faults.reach("part_written")
         return Receipt(part.part_id, rows, {"table": table})
 

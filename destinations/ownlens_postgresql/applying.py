@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-
-import pyarrow as pa
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ownlens_plugins.api import LoadPlan, StagedPart
 from ownlens_plugins.contracts import Reference, Strategy
@@ -16,6 +14,7 @@ from .catalog import foreign_keys_to, tables_named
 from .config import OnConflict, PostgreSQLOptions
 from .connection import Connection
 from .ledger import Counts, Ledger
+from .streaming import StagedRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +22,7 @@ class Target:
     """The table as this load finds it. `plain` says that COPY stores exactly the rows that it is sent."""
 
     oid: int
+    partitioned: bool
     plain: bool
     has_kept: bool
 
@@ -105,7 +105,8 @@ class Applying:
         dropped = self.connection.run(sql.drop_superseded(contract), slow=True)[0][0] if target.has_kept else 0
         rejected, released = self._tally(dropped)
         conflict = self.options.conflict
-        inserted, updated = self._apply(conflict, kept=target.has_kept, any_version=False)
+        merge = sql.Merge(self.table, contract, conflict, kept=target.has_kept, partitioned=target.partitioned)
+        inserted, updated = self._apply(merge)
         if conflict is OnConflict.ERROR:
             self._check_inserted(inserted + updated, self.plan.rows - dropped - rejected, released)
         if orphans:
@@ -120,7 +121,10 @@ class Applying:
         self._stage()
         orphans = self._mark_orphans(within_set=True)
         rejected, _ = self._tally(0)
-        inserted, updated = self._apply(OnConflict.UPDATE, kept=False, any_version=True)
+        merge = sql.Merge(
+            self.table, self.plan.contract, OnConflict.UPDATE, any_version=True, partitioned=target.partitioned
+        )
+        inserted, updated = self._apply(merge)
         deleted = self._delete_unstaged(target)
         if orphans:
             self.ledger.keep_orphans(self.connection, self.plan)
@@ -138,10 +142,12 @@ class Applying:
         self._check_count(staged + dropped)
         return rejected, released
 
-    def _apply(self, conflict: OnConflict, *, kept: bool, any_version: bool) -> tuple[int, int]:
-        statement = sql.apply_stage(self.table, self.plan.contract, conflict, kept=kept, any_version=any_version)
-        inserted, updated = self.connection.run(statement, slow=True)[0]
-        return inserted, updated
+    def _apply(self, merge: sql.Merge) -> tuple[int, int]:
+        new = (
+            self.connection.run(sql.count_new(self.table, merge.contract), slow=True)[0][0] if merge.partitioned else 0
+        )
+        inserted, updated = self.connection.run(sql.apply_stage(merge), slow=True)[0]
+        return (new, inserted - new) if merge.partitioned else (inserted, updated)
 
     def _check_inserted(self, changed: int, staged: int, released: int) -> None:
         """A plain insert stores every row or fails, unless a trigger swallows some."""
@@ -191,40 +197,10 @@ class Applying:
 
 
 _TARGET = """
-SELECT c.oid::bigint,
+SELECT c.oid::bigint, c.relkind = 'p',
     c.relkind = 'r' AND NOT row_security_active(c.oid)
         AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal),
     EXISTS (SELECT FROM {quarantine} AS q WHERE q.table_schema = $1::text AND q.table_name = $2::text)
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = $1::text AND c.relname = $2::text
 """
-
-
-class StagedRows:
-    """The rows of some parts as one stream that remembers why it broke: the driver passes on only text."""
-
-    def __init__(self, plan: LoadPlan, parts: Sequence[StagedPart]) -> None:
-        self._plan = replace(plan, parts=tuple(parts))
-        self.error: Exception | None = None
-
-    def reader(self) -> pa.RecordBatchReader:
-        return pa.RecordBatchReader.from_batches(self._plan.schema, self._batches())
-
-    def _batches(self) -> Iterator[pa.RecordBatch]:
-        try:
-            yield from self._plan.reader()
-        except Exception as error:
-            self.error = error
-            raise
-
-    def translated(self) -> Rejected | Retryable:
-        """Return the error for a part that cannot be read."""
-        if isinstance(self.error, FileNotFoundError | pa.ArrowInvalid | pa.ArrowTypeError):
-            return Rejected(
-                f"{self._plan.table}: a part of staged set {self._plan.load_id} for postgresql is missing or damaged "
-                f"({type(self.error).__name__}); stage the table again"
-            )
-        return Retryable(
-            f"{self._plan.table}: a part of staged set {self._plan.load_id} for postgresql cannot be read now "
-            f"({type(self.error).__name__}); run it again"
-        )

@@ -41,7 +41,7 @@ class PostgreSQLConfig(StrictModel):
     statement_timeout: int = Field(default=3600, ge=1, description="The longest that one statement may run.")
     lock_timeout: int = Field(default=60, ge=1, description="Waiting for another load of the same table.")
     tcp_user_timeout: int = Field(default=30, ge=1, description="Waiting for the network to deliver.")
-    answer_timeout: int = Field(default=60, ge=1, description="Waiting for the answer to a short statement or COMMIT.")
+    answer_timeout: int = Field(default=60, ge=1, description="Waiting for the answer to COMMIT.")
 
     @field_validator("db_schema", "ledger_schema")
     @classmethod

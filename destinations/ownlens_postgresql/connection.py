@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import adbc_driver_manager as adbc
@@ -29,6 +30,23 @@ class StreamBroken(Exception):
     """A result ended in the middle. The driver passes on a text only, which may quote rows."""
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How many seconds to wait for the answer to COMMIT, to a short statement, and to one that works through rows."""
+
+    commit: float
+    quick: float
+    slow: float
+
+    @classmethod
+    def of(cls, config: PostgreSQLConfig) -> Patience:
+        return cls(
+            commit=config.answer_timeout,
+            quick=max(config.answer_timeout, config.lock_timeout + GRACE_SECONDS),
+            slow=config.statement_timeout + GRACE_SECONDS,
+        )
+
+
 class Connector:
     """Opens connections to one database. The driver's catalogue of types is read once and shared."""
 
@@ -45,8 +63,7 @@ class Connector:
         """
         wait = self._config.connect_timeout + GRACE_SECONDS
         link = answered_within(wait, lambda: adbc.AdbcConnection(self._shared_database()))
-        quick = max(self._config.answer_timeout, self._config.lock_timeout) + GRACE_SECONDS
-        return Connection(link, quick=quick, slow=self._config.statement_timeout + GRACE_SECONDS)
+        return Connection(link, Patience.of(self._config))
 
     def _shared_database(self) -> Any:
         with self._lock:
@@ -63,10 +80,9 @@ class Connector:
 class Connection:
     """One connection, used by one thread at a time. A call that is not answered in time makes it useless."""
 
-    def __init__(self, link: Any, *, quick: float, slow: float) -> None:
+    def __init__(self, link: Any, patience: Patience) -> None:
         self._link = link
-        self._quick = quick
-        self._slow = slow
+        self._patience = patience
         self._given_up = False
         self._closed = False
 
@@ -74,7 +90,7 @@ class Connection:
         """Start a transaction."""
         # Through the driver: left in its autocommit mode, it would send a BEGIN and COMMIT of its own around some
         # statements, in the middle of ours.
-        self._answer(lambda: self._link.set_autocommit(False), False)
+        self._answer(lambda: self._link.set_autocommit(False), self._patience.quick)
         self.run(f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED{', READ ONLY' if reading else ''}")
 
     def run(self, statement: str, *values: Any, slow: bool = False) -> list[Row]:
@@ -82,35 +98,38 @@ class Connection:
 
         `slow` statements work through a table's rows and may take as long as the server lets them.
         """
-        return self._answer(lambda: _run(self._link, statement, values), slow)
+        return self._answer(lambda: _run(self._link, statement, values), self._statement_patience(slow))
 
     def change(self, statement: str, *values: Any, slow: bool = False) -> int:
         """Run one statement and return the number of rows that it changed."""
-        return self._answer(lambda: _change(self._link, statement, values), slow)
+        return self._answer(lambda: _change(self._link, statement, values), self._statement_patience(slow))
 
     def copy(self, table: str, schema: str | None, rows: pa.RecordBatchReader) -> int:
         """Append rows to a table (a temporary one when `schema` is None) by binary COPY; return how many were sent."""
-        return self._answer(lambda: _copy(self._link, table, schema, rows), True)
+        return self._answer(lambda: _copy(self._link, table, schema, rows), self._patience.slow)
 
     def stream(self, statement: str) -> Iterator[pa.RecordBatch]:
         """Run a query and yield its rows as they arrive."""
         handle = adbc.AdbcStatement(self._link)
         try:
             handle.set_sql_query(statement)
-            stream, _ = self._answer(handle.execute_query, True)
+            stream, _ = self._answer(handle.execute_query, self._patience.slow)
             with pa.RecordBatchReader.from_stream(stream) as reader:
-                while (batch := self._answer(lambda: _next(reader), True)) is not None:
+                while (batch := self._answer(lambda: _next(reader), self._patience.slow)) is not None:
                     yield batch
         finally:
             if not self._given_up:
                 handle.close()
 
-    def _answer(self, function: Callable[[], T], slow: bool) -> T:
+    def _statement_patience(self, slow: bool) -> float:
+        return self._patience.slow if slow else self._patience.quick
+
+    def _answer(self, function: Callable[[], T], seconds: float) -> T:
         if self._given_up:
             raise Unanswered("the connection was given up")
         call = Call(function)
         try:
-            value: T = call.result(self._slow if slow else self._quick)
+            value: T = call.result(seconds)
         except Unanswered:
             self._give_up(call)
             raise
@@ -133,7 +152,7 @@ class Connection:
 
     def commit(self) -> None:
         """Commit, and end the connection: nothing can follow in a transaction that is over."""
-        self.run("COMMIT")
+        self._answer(lambda: _run(self._link, "COMMIT", ()), self._patience.commit)
         self.close()
 
     def roll_back(self) -> None:

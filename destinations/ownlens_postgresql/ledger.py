@@ -40,26 +40,37 @@ class Ledger:
         self._tables = qualified(ledger_schema, "tables")
         self.quarantine = qualified(ledger_schema, "quarantine")
 
+    def exists(self, connection: Connection) -> bool:
+        return _DEFINITIONS.keys() <= self._present(connection)
+
     def create(self, connection: Connection) -> None:
         """Create the schema and its tables where they are missing, in the caller's transaction."""
-        # CREATE ... IF NOT EXISTS would ask for rights that a loader role with a ready schema does not need.
         if not schema_exists(connection, self._schema):
             connection.run(f"CREATE SCHEMA {quote(self._schema)}")
-        present = {name for (name,) in connection.run(_RELATIONS, self._schema)}
+        present = self._present(connection)
         for name, definition in _DEFINITIONS.items():
             if name not in present:
                 connection.run(f"CREATE TABLE {qualified(self._schema, name)} ({definition})")
         if "quarantine" not in present:
             connection.run(f"CREATE INDEX ON {self.quarantine} (table_schema, table_name)")
 
+    def _present(self, connection: Connection) -> set[str]:
+        return {name for (name,) in connection.run(_RELATIONS, self._schema)}
+
     def describe_table(self, connection: Connection, contract: TableContract) -> None:
         """Record a table and the contract it follows."""
+        place = self._place(contract.table)
+        known = connection.run(
+            f"SELECT contract_fingerprint FROM {self._tables} WHERE table_schema = $1::text AND table_name = $2::text",
+            *place,
+        )
+        if known == [(contract.fingerprint,)]:
+            return  # an upsert would wait for a running load, which holds the row
         connection.run(
-            f"INSERT INTO {self._tables} AS t (table_schema, table_name, columns, contract_fingerprint) "
-            "VALUES ($1::text, $2::text, $3::text::jsonb, $4::text) ON CONFLICT (table_schema, table_name) DO UPDATE "
-            "SET columns = excluded.columns, contract_fingerprint = excluded.contract_fingerprint "
-            "WHERE t.contract_fingerprint <> excluded.contract_fingerprint",
-            *self._place(contract.table),
+            f"INSERT INTO {self._tables} (table_schema, table_name, columns, contract_fingerprint) "
+            "VALUES ($1::text, $2::text, $3::text::jsonb, $4::text) ON CONFLICT (table_schema, table_name) "
+            "DO UPDATE SET columns = excluded.columns, contract_fingerprint = excluded.contract_fingerprint",
+            *place,
             json.dumps(contract.describe()["columns"]),
             contract.fingerprint,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from ownlens_plugins.contracts import Column, Kind, Reference, TableContract
 
@@ -177,21 +178,34 @@ def tally() -> str:
 # --- applying
 
 
-def apply_stage(table: str, contract: TableContract, conflict: OnConflict, *, kept: bool, any_version: bool) -> str:
-    """Return the statement that brings the stage into a table and counts inserted and updated rows.
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """How the stage comes into a table.
 
     With `kept`, rows that come back from the quarantine never fail on an existing key, whatever `conflict` says.
-    `any_version` updates rows even when the table holds a newer version.
+    `any_version` updates rows even when the table holds a newer version. `partitioned` tables cannot tell new rows
+    from updated ones: all count as inserted.
     """
-    if conflict is OnConflict.ERROR and kept:
-        back = OnConflict.UPDATE if contract.version_by else OnConflict.SKIP
+
+    table: str
+    contract: TableContract
+    conflict: OnConflict
+    kept: bool = False
+    any_version: bool = False
+    partitioned: bool = False
+
+
+def apply_stage(merge: Merge) -> str:
+    """Return the statement that brings the stage into a table and counts inserted and updated rows."""
+    if merge.conflict is OnConflict.ERROR and merge.kept:
+        back = OnConflict.UPDATE if merge.contract.version_by else OnConflict.SKIP
         # One statement, so that staged and returning rows may reference each other.
         parts = {
-            "staged": _insert(table, contract, conflict, f"AND {KEPT} IS NULL", any_version=any_version),
-            "back": _insert(table, contract, back, f"AND {KEPT} IS NOT NULL", any_version=any_version),
+            "staged": _insert(merge, merge.conflict, f"AND {KEPT} IS NULL"),
+            "back": _insert(merge, back, f"AND {KEPT} IS NOT NULL"),
         }
     else:
-        parts = {"staged": _insert(table, contract, conflict, "", any_version=any_version)}
+        parts = {"staged": _insert(merge, merge.conflict, "")}
     steps = ", ".join(f"{name} AS ({insert})" for name, insert in parts.items())
     rows = " UNION ALL ".join(f"SELECT fresh FROM {name}" for name in parts)
     return (
@@ -199,18 +213,20 @@ def apply_stage(table: str, contract: TableContract, conflict: OnConflict, *, ke
     )
 
 
-def _insert(table: str, contract: TableContract, conflict: OnConflict, which: str, *, any_version: bool) -> str:
-    names = listed(contract.column_names)
-    key = listed(contract.key)
-    # Loads and other writers lock keys in one order, or they would deadlock. xmax is 0 for a row that is new.
+def _insert(merge: Merge, conflict: OnConflict, which: str) -> str:
+    names = listed(merge.contract.column_names)
+    # xmax is 0 for a row that is new.
+    fresh = "true" if merge.partitioned else "t.xmax = 0"
+    # Loads and other writers lock keys in one order, or they would deadlock.
     return (
-        f"INSERT INTO {table} AS t ({names}) OVERRIDING SYSTEM VALUE "
-        f"SELECT {names} FROM {STAGE} WHERE {REASON} IS NULL {which} ORDER BY {key} "
-        f"{_on_conflict(contract, conflict, any_version)} RETURNING (t.xmax = 0) AS fresh"
+        f"INSERT INTO {merge.table} AS t ({names}) OVERRIDING SYSTEM VALUE "
+        f"SELECT {names} FROM {STAGE} WHERE {REASON} IS NULL {which} ORDER BY {listed(merge.contract.key)} "
+        f"{_on_conflict(merge, conflict)} RETURNING ({fresh}) AS fresh"
     )
 
 
-def _on_conflict(contract: TableContract, conflict: OnConflict, any_version: bool) -> str:
+def _on_conflict(merge: Merge, conflict: OnConflict) -> str:
+    contract = merge.contract
     rest = [name for name in contract.column_names if name not in contract.key]
     if conflict is OnConflict.ERROR:
         return ""
@@ -219,10 +235,18 @@ def _on_conflict(contract: TableContract, conflict: OnConflict, any_version: boo
     values = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in rest)
     # *<> compares the stored bytes: -0 and 0, or 1.10 and 1.1 in a document, are equal to = and yet not the same.
     guard = f"ROW({listed(rest, 't')})::record *<> ROW({listed(rest, 'excluded')})::record"
-    if contract.version_by and not any_version:
+    if contract.version_by and not merge.any_version:
         version = quote(contract.version_by)
         guard = f"excluded.{version} >= t.{version} AND {guard}"
     return f"ON CONFLICT ({listed(contract.key)}) DO UPDATE SET {values} WHERE {guard}"
+
+
+def count_new(table: str, contract: TableContract) -> str:
+    """Return the count of the stage's loadable rows whose keys a table does not hold."""
+    return (
+        f"SELECT count(*) FROM {STAGE} AS s WHERE s.{REASON} IS NULL "
+        f"AND NOT EXISTS (SELECT FROM {table} AS t WHERE {_same_key(contract, 't', 's')})"
+    )
 
 
 # --- deleting what an overwrite no longer holds

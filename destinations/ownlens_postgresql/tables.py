@@ -24,7 +24,7 @@ from .columns import enum_columns, labels_constraint, type_name
 from .connection import Connection
 from .ledger import Ledger
 
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('ownlens/definitions', 0))::text"
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('ownlens/' || $1::text, 0))::text"
 
 
 def ensure_table(
@@ -38,11 +38,10 @@ def ensure_table(
     Raises:
         Rejected: the table that is there cannot hold the contract's rows, or may not be changed.
     """
-    # One definition at a time: CREATE ... IF NOT EXISTS fails when two sessions run it at once.
-    connection.run(_LOCK)
-    ledger.create(connection)
-    if not schema_exists(connection, schema):
-        connection.run(f"CREATE SCHEMA {sql.quote(schema)}")
+    # One definition of a table at a time: CREATE ... IF NOT EXISTS fails when two sessions run it at once.
+    connection.run(_LOCK, f"{schema}.{contract.table}")
+    if not (ledger.exists(connection) and schema_exists(connection, schema)):
+        _make_schemas(connection, schema, ledger)
     existing = find_table(connection, schema, contract.table)
     if existing is None:
         connection.run(sql.create_table(sql.qualified(schema, contract.table), contract))
@@ -50,6 +49,14 @@ def ensure_table(
         _adapt(connection, schema, contract, existing)
     ledger.describe_table(connection, contract)
     return not references or _add_references(connection, schema, contract, existing)
+
+
+def _make_schemas(connection: Connection, schema: str, ledger: Ledger) -> None:
+    connection.run(_LOCK, "")
+    ledger.create(connection)
+    # IF NOT EXISTS would ask for the right to create schemas, which a loader with a ready schema does not need.
+    if not schema_exists(connection, schema):
+        connection.run(f"CREATE SCHEMA {sql.quote(schema)}")
 
 
 def _adapt(connection: Connection, schema: str, contract: TableContract, existing: ExistingTable) -> None:

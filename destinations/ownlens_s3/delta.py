@@ -90,6 +90,8 @@ class DeltaLake:
 
     def open(self) -> DeltaTable | None:
         """Return the table at its newest version, or None when there is none."""
+        if isinstance(self.folder, LocalFolder) and not self.exists():
+            return None  # delta-rs would leave an empty folder behind
         try:
             return DeltaTable(self.folder.uri, storage_options=self.folder.storage_options)
         except TableNotFoundError:

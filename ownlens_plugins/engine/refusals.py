@@ -41,10 +41,13 @@ def _shown(cell: pa.Array) -> Any:
     if pt.is_temporal(cell.type) and not (pt.is_duration(cell.type) or pt.is_interval(cell.type)):
         # Python has no infinite dates, no years beyond 9999 and no 24:00; Arrow prints those as what they are.
         return cell.cast(pa.string()).to_pylist()[0]
+    if (pt.is_list(cell.type) or pt.is_large_list(cell.type)) and cell.null_count == 0:
+        items = cell.flatten()
+        return [_shown(items.slice(index, 1)) for index in range(len(items))]
     try:
         return _plain(cell.to_pylist()[0])
     except (ValueError, OverflowError):
-        return str(cell[0])
+        return "<value out of range>"
 
 
 def _plain(value: Any) -> Any:

@@ -31,8 +31,10 @@ def _data_context() -> EphemeralDataContext:
             InMemoryStoreBackendDefaults,
             ProgressBarsConfig,
         )
-    # It logs what concerns people who write suites by hand, for instance once per table that it looks at.
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+
+        from . import running  # noqa: F401  (and all the rest that takes time)
+    # Its errors come back in results, from where they are told in one line; the log would show whole queries.
+    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
     # Built here and not by `get_context`, which would replace the context of a program that has one of its own.
     return EphemeralDataContext(
         DataContextConfig(

@@ -20,10 +20,11 @@ from .result import FailedExpectation
 
 _HIDDEN = frozenset({"batch_id", "column", "column_A", "column_B", "column_list"})
 _LONGEST = 120
-# How the drivers name a lost connection, a refused one, and a query that took too long.
+# How the drivers name a lost connection, a refused one, a query that took too long, and a server that is too busy.
 _PASSING = re.compile(
     r"\b(OperationalError|InterfaceError|ConnectionError|ConnectionRefusedError|ConnectionResetError|TimeoutError"
-    r"|StreamFailureError|AdminShutdown|QueryCanceled|DisconnectionError|NewConnectionError|MaxRetryError)\b"
+    r"|StreamFailureError|AdminShutdown|QueryCanceled|DisconnectionError|NewConnectionError|MaxRetryError"
+    r"|TIMEOUT_EXCEEDED|SOCKET_TIMEOUT|NETWORK_ERROR|TOO_MANY_SIMULTANEOUS_QUERIES|MEMORY_LIMIT_EXCEEDED)\b"
 )
 _DRIVER_ERROR = re.compile(r"\(([\w.]+)\)")
 
@@ -55,7 +56,9 @@ def _message(config: ExpectationConfiguration, result: Mapping[str, Any]) -> str
 
 
 def _bounds(keywords: Mapping[str, Any]) -> str:
-    told = ", ".join(f"{name}={value}" for name, value in keywords.items() if name not in _HIDDEN and value is not None)
+    told = ", ".join(
+        f"{name}={value!r}" for name, value in keywords.items() if name not in _HIDDEN and value is not None
+    )
     short = told if len(told) <= _LONGEST else f"{told[: _LONGEST - 3]}..."
     return f" (expected {short})" if short else ""
 

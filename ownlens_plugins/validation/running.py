@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -58,6 +58,8 @@ class _Subject:
 def validate(destination: Destination[Any, Any], plan: LoadPlan, *, result: LoadResult | None) -> ValidationResult:
     """Check the rows that a load touched; see `ownlens_plugins.validation.validate`."""
     started = time.monotonic()
+    if plan.strategy is Strategy.OVERWRITE:
+        plan = replace(plan, touched=None)  # rows that should have gone may lie outside of the staged days
     if _is_empty(plan) and plan.strategy is not Strategy.OVERWRITE:
         return ValidationResult(plan.table, plan.destination, True, 0, (), (), 0, time.monotonic() - started)
     with store_trouble(plan), _subject(destination, plan, _asked(plan, result)) as subject:
@@ -78,7 +80,7 @@ def validate(destination: Destination[Any, Any], plan: LoadPlan, *, result: Load
 
 def _is_empty(plan: LoadPlan) -> bool:
     """Say whether the load left no rows to look at. An empty set may stand for older ones too, by the days it names."""
-    return plan.rows == 0 and (plan.touched is None or plan.strategy is Strategy.OVERWRITE)
+    return plan.rows == 0 and plan.touched is None
 
 
 def _asked(plan: LoadPlan, result: LoadResult | None) -> _Asked:

@@ -71,7 +71,7 @@ class SqlRows:
 
     def present(self, tables: Collection[str]) -> set[str]:
         """Return those of the tables that this store has, beside the relation."""
-        if not tables:
+        if not tables or self.target.dialect not in _PRESENT:
             return set()
         query = sa.text(_PRESENT[self.target.dialect]).bindparams(sa.bindparam("tables", expanding=True))
         values = {"tables": sorted(tables), "schema": self.target.schema or _NO_SCHEMA[self.target.dialect]}
@@ -133,10 +133,10 @@ _engines: dict[sa.URL, _Shared] = {}
 
 
 def _engine(target: SqlValidationTarget) -> sa.Engine:
-    if target.dialect == POSTGRESQL:
-        return sa.create_engine(target.url, pool_size=8, execution_options={"postgresql_readonly": True})
-    engine = sa.create_engine(target.url, pool_size=8)
-    engine.dialect.statement_compiler = _counting_characters(engine.dialect.statement_compiler)
+    options = {"postgresql_readonly": True} if target.dialect == POSTGRESQL else {}
+    engine = sa.create_engine(target.url, pool_size=8, execution_options=options)
+    if target.dialect == CLICKHOUSE:
+        engine.dialect.statement_compiler = _counting_characters(engine.dialect.statement_compiler)
     return engine
 
 

@@ -10,7 +10,7 @@ import pytest
 from ownlens_plugins.contracts import read_contracts
 from ownlens_plugins.registry import Registry
 
-from .conftest import Ran, ownlens
+from .conftest import Ran, compare_all, ownlens
 from .landed import newest_versions
 
 CONTRACTS = read_contracts(Path(__file__).parents[2] / "table_configs")
@@ -88,6 +88,24 @@ def test_loading_again_loads_nothing(landed_second: Compared, load_options: list
     assert again.code == 0, again.err
     assert {load["status"] for load in again.document["loads"]} == {"nothing new"}
     assert again.document["staged_rows"] == 0
+
+
+def test_a_full_refresh_leaves_the_source_rows_and_no_others(
+    landed_second: Compared, folder: Path, load_options: list[str], prefect_home: str
+) -> None:
+    domains = "customer,compliance,editorial"
+    parents = "companies,brands,users,countries,cities,categories,device_types,operating_systems,browsers"
+    refreshed = ownlens(
+        "load", *load_options, "--full-refresh", "--domains", domains, "--tables", parents, "--json",
+        PREFECT_HOME=prefect_home,
+    )  # fmt: skip
+    assert refreshed.code == 0, refreshed.err
+    tables = {load["table"] for load in refreshed.document["loads"]}
+    assert "compliance_user_consent" in tables, "a history that an append keeps is replaced as well"
+    for destination, compared in compare_all(folder).items():
+        for table in tables:
+            source, landed = compared[table]
+            assert landed == source, (destination, table)
 
 
 @pytest.mark.parametrize("destination", ["ch", "postgres", "minio"])

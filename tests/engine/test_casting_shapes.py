@@ -128,6 +128,10 @@ COLUMNS: dict[str, tuple[str, pa.Array]] = {
     "amount": ("decimal(6,2)?", pa.array(["1.00", "x", None, "2.00", "3", "4", "0.001", "5"])),
     "token": ("uuid?", pa.array([str(uuid.UUID(int=n)) if n % 3 else None for n in range(8)])),
     "tags": ("array<int32>?", pa.array([[1], None, [], [2, None], [2**40], [3, 4], [5], [6]], pa.list_(pa.int64()))),
+    "pair": (
+        "array<int32>?",
+        pa.array([[1, 2], None, [3, None], [4, 5], [6, 7]] + [None] * 3, pa.list_(pa.int32(), 2)),
+    ),
     "note": ("json?", pa.array(['{"b":1}', "[]", None, "x", "1", '"a"', "{}", "null"])),
     "state": ("enum(a, b)?", pa.array(["a", "b", None, "c", "a", "b", "a", "b"]).dictionary_encode()),
     "flag": ("bool?", pa.array([True, False, None, True, False, None, True, False])),

@@ -44,6 +44,9 @@ ownlens_plugins.validation.warm_up()
 import great_expectations
 assert warnings.showwarning is before[0]
 assert not hasattr(sys.modules["__main__"], "__file__")
+before_running = set(sys.modules)
+import ownlens_plugins.validation.running
+assert set(sys.modules) == before_running
 warnings.warn("seen")
 print("warm")
 """
@@ -56,7 +59,9 @@ def test_warming_up_leaves_the_process_as_it_was() -> None:
     assert done.returncode == 0
 
 
-def test_the_view_is_released_whatever_happens(sql_store: SqlRows, tmp_path: Path) -> None:
+def test_the_view_is_released_whatever_happens(
+    sql_store: SqlRows, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     contract = sample_contract(checks=[{"expect_column_sum_to_be_between": {"column": "title", "min_value": 1}}])
     sql_store.hold(contract, sample_rows(3))
     plan = sql_store.plan(contract, sample_rows(3), tmp_path)
@@ -65,6 +70,8 @@ def test_the_view_is_released_whatever_happens(sql_store: SqlRows, tmp_path: Pat
     assert sql_store.released == 1
     validate(sql_store, sql_store.plan(sample_contract(), sample_rows(3), tmp_path))
     assert sql_store.released == 2
+    assert caplog.records == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_no_connection_stays_open(postgresql: PostgresqlRows, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,13 @@ def test_more_rows_than_staged_fail_where_the_load_replaces_them(store: HeldRows
     assert validate(store, store.plan(contract, rows[:28], tmp_path / "b", strategy=Strategy.APPEND)).success
 
 
+def test_an_overwritten_table_is_looked_at_as_a_whole(store: HeldRows, tmp_path: Path) -> None:
+    contract, rows = sample_contract(extraction="whole"), sample_rows(30)
+    staged = [row for row in rows if row["day"].day == 2]
+    result = validated(store, tmp_path, rows, staged=staged, contract=contract, strategy=Strategy.OVERWRITE)
+    assert [failed.message for failed in result.failed] == ["30 rows (expected value=10)"]
+
+
 def test_replaced_days_hold_the_staged_rows_and_no_others(store: HeldRows, tmp_path: Path) -> None:
     contract, rows = sample_contract("daily"), sample_rows(30)
     store.hold(contract, rows)
@@ -216,18 +223,33 @@ def test_a_load_that_was_overtaken_is_not_missed(store: HeldRows, tmp_path: Path
     assert validate(store, plan, result=replayed).success
 
 
-def test_rows_older_than_the_window_are_a_warning(store: HeldRows, tmp_path: Path) -> None:
-    rows = sample_rows(30)
-    contract = sample_contract()
+@pytest.mark.parametrize(
+    ("cursor", "step"),
+    [
+        ("updated_at", timedelta(microseconds=1)),
+        ("local_at", timedelta(microseconds=1)),
+        ("day", timedelta(days=1)),
+    ],
+)
+def test_rows_older_than_the_window_are_a_warning(
+    store: HeldRows, tmp_path: Path, cursor: str, step: timedelta
+) -> None:
+    rows = [{**row, "local_at": row["created_at"].replace(tzinfo=None)} for row in sample_rows(30)]
+    contract = sample_contract(cursor=cursor, columns={**EVERY_TYPE, "local_at": "timestamp"})
     store.hold(contract, rows)
-    newest = max(row["updated_at"] for row in rows)
+    newest = max(_as_time(row[cursor]) for row in rows)
     plan = replace(store.plan(contract, rows, tmp_path), window=Window(newest, None))
     assert validate(store, plan).warnings == ()
-    late = validate(store, replace(plan, window=Window(newest + timedelta(microseconds=1), None)))
+    late = validate(store, replace(plan, window=Window(newest + step, None)))
     assert late.success
     assert [(warning.name, warning.column) for warning in late.warnings] == [
-        ("expect_column_max_to_be_between", "updated_at")
+        ("expect_column_max_to_be_between", cursor)
     ]
+
+
+def _as_time(value: date) -> datetime:
+    moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
+    return moment.replace(tzinfo=UTC)
 
 
 def test_an_orphan_is_a_warning(sql_store: SqlRows, tmp_path: Path) -> None:

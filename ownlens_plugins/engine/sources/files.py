@@ -133,7 +133,7 @@ def _read_csv(file: Path) -> Iterator[pa.RecordBatch]:
 
 def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
     """Return an empty batch, so that a file without rows still shows its columns."""
-    return pa.RecordBatch.from_pylist([], schema=schema)
+    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 def _read_json(file: Path, contract: TableContract) -> Iterator[pa.RecordBatch]:

@@ -36,6 +36,7 @@ JOIN pg_type t ON t.oid = CASE d.typtype WHEN 'd' THEN d.typbasetype ELSE d.oid 
 LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
 WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
+_SNAPSHOT_GONE = "42704"
 Catalog = dict[str, dict[str, NativeType]]
 
 
@@ -273,11 +274,17 @@ _REFUSALS = {
 
 
 def _translated(table: str, error: Any) -> Exception:
+    # Once rows flow, the driver's errors come through Arrow, without a state.
     state = getattr(error, "sqlstate", None) or ""
     if state == "42501":
         return SourceInvalid(f"{table}: the source role may not read this table; grant SELECT on it")
-    if state == "22P02" or state.startswith("42"):
+    if state == _SNAPSHOT_GONE:
+        return Retryable(f"{table}: the snapshot of this run has ended at the source; run it again")
+    if state.startswith(("22", "42")):
         return SourceInvalid(
             f"{table}: the source cannot run the extraction (SQLSTATE {state}); check the contract's types"
         )
-    return Retryable(f"{table}: reading from the source broke off (SQLSTATE {state or 'unknown'}); run it again")
+    return Retryable(
+        f"{table}: reading from the source broke off (SQLSTATE {state or 'unknown'}); run it again, "
+        "and read the log for the source's words if it recurs"
+    )

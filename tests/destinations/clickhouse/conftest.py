@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ownlens_clickhouse import sql
 from ownlens_clickhouse.client import Store
 from ownlens_clickhouse.config import ClickHouseConfig

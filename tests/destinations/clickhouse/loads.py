@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
 from ownlens_clickhouse.client import Store
 from ownlens_clickhouse.config import ClickHouseConfig
 from ownlens_clickhouse.destination import ClickHouseDestination
-
 from ownlens_plugins.api import LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.engine.loading import load

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
+from pydantic import SecretStr, ValidationError
+
 from ownlens_clickhouse.client import pool_for
 from ownlens_clickhouse.config import ClickHouseConfig
 from ownlens_clickhouse.destination import ClickHouseDestination
 from ownlens_clickhouse.failures import reported, unknown_outcome
-from pydantic import SecretStr, ValidationError
-
+from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import CommitUnknown, OwnLensError, Rejected, Retryable
@@ -40,7 +41,7 @@ def _closed_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _plan(destination: ClickHouseDestination, folder: Path):  # type: ignore[no-untyped-def]
+def _plan(destination: ClickHouseDestination, folder: Path) -> LoadPlan:
     contract = contract_for(Strategy.APPEND)
     return make_plan(destination, contract, sample_table(contract, sample_rows(3)), folder)
 
@@ -55,7 +56,7 @@ def test_a_server_that_does_not_run(tmp_path: Path) -> None:
         "check that the server runs, its host and its port"
     )
     assert caught.value.__cause__ is None
-    with pytest.raises(Retryable, match="^clickhouse: clickhouse at"):
+    with pytest.raises(Retryable, match=r"^clickhouse: clickhouse at"):
         destination.check()
 
 
@@ -63,7 +64,7 @@ def test_a_server_that_never_answers(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         destination = _unreachable(port=silent.getsockname()[1], answer_timeout=1, connect_timeout=1)
         start = time.monotonic()
-        with pytest.raises(Retryable, match="^samples: clickhouse at .* cannot be reached"):
+        with pytest.raises(Retryable, match=r"^samples: clickhouse at .* cannot be reached"):
             load(destination, _plan(destination, tmp_path))
         assert time.monotonic() - start < 20
 
@@ -193,11 +194,14 @@ def test_a_connection_that_failed_is_not_used_again(loads: Loads) -> None:
         assert other is not client
 
 
-def test_the_writer_travels_without_showing_its_secret(tmp_path: Path) -> None:
-    destination = _unreachable(port=_closed_port())
-    assert SECRET not in repr(destination.config)
-    writer = pickle.loads(pickle.dumps(destination.config))
-    assert writer == destination.config
+def test_the_writer_travels_without_showing_its_secret(loads: Loads) -> None:
+    plan = loads.plan(contract_for(Strategy.APPEND), sample_rows(5), parts=1)
+    with loads.destination.open(plan) as attempt:
+        writer = pickle.loads(pickle.dumps(attempt.writer))
+        assert attempt.commit([writer.write(plan.parts[0])]).inserted == 5
+    config = ClickHouseConfig(password=SecretStr(SECRET))
+    assert SECRET not in f"{config!r} {config}"
+    assert pickle.loads(pickle.dumps(config)) == config
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
+
 from ownlens_clickhouse import attempts, settling
 from ownlens_clickhouse.destination import ClickHouseDestination
 from ownlens_clickhouse.turns import turn
-
 from ownlens_plugins import faults
 from ownlens_plugins.api import LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy
@@ -107,7 +108,7 @@ def test_a_turn_that_does_not_come_is_given_up(make_loads: Callable[..., Loads])
     plan = loads.plan(contract, sample_rows(5))
     with (
         turn(loads.destination._target(plan)),
-        pytest.raises(Retryable, match="^samples: clickhouse: another load of this table has not finished committing"),
+        pytest.raises(Retryable, match=r"^samples: clickhouse: another load of this table has not finished committing"),
     ):
         loads.again(plan)
     assert loads.again(plan).rows == 5
@@ -145,8 +146,13 @@ class Stopped:
         try:
             yield
         finally:
-            self._go.set()
-            self._thread.join(60)
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Let the thread go on, and wait for its end."""
+        assert self._thread is not None
+        self._go.set()
+        self._thread.join(60)
 
 
 def _stop_at(monkeypatch: pytest.MonkeyPatch, point: str) -> Stopped:
@@ -182,6 +188,50 @@ def test_an_attempt_that_was_taken_over_changes_nothing_any_more(
     assert stopped.outcome.replayed
     loads.again(first)
     assert loads.internal_tables() == []
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_an_attempt_that_is_being_taken_over_has_no_power_any_more(
+    make_loads: Callable[..., Loads], monkeypatch: pytest.MonkeyPatch, shared: None, strategy: Strategy
+) -> None:
+    """It wakes up while the other is about to record the load: one of them must do it, not both."""
+    loads = make_loads(turn_timeout=0.2)
+    _take_locks_away(monkeypatch)
+    contract = contract_for(strategy)
+    loads.load(contract, sample_rows(20))
+    plan = loads.plan(contract, sample_rows(30, version=1), sequence=2)
+    slow, other = Stopped("commit_sent"), Stopped("before_ledger")
+    monkeypatch.setattr(faults, "reach", lambda point: (slow.reach(point), other.reach(point)))
+
+    with (
+        slow.running(lambda: load(loads.destination, plan)),
+        other.running(lambda: _until_done(plan, ClickHouseDestination(loads.config))),
+    ):
+        slow.let_go()
+
+    assert isinstance(slow.outcome, Retryable)
+    assert isinstance(other.outcome, LoadResult)
+    assert [entry[1] for entry in loads.ledger()] == [1, 2]
+    kept = sample_rows(20) if strategy is Strategy.APPEND else []
+    assert loads.landed(contract) == loads.staged(contract, kept, sample_rows(30, version=1))
+
+
+def test_a_claim_is_taken_over_only_when_its_last_statement_has_ended(loads: Loads) -> None:
+    """A statement goes on in the server after the process that sent it has died."""
+    target = loads.destination._target(loads.plan(contract_for(Strategy.APPEND), []))
+    last = threading.Thread(
+        target=loads.run,
+        args=["SELECT sleepEachRow(0.4), '_ownlens_claim' FROM numbers(3) SETTINGS max_block_size = 1"],
+    )
+    last.start()
+    while not loads.sql("SELECT count() FROM system.processes WHERE position(query, 'sleepEach') = 8")[0][0]:
+        time.sleep(0.01)
+    start = time.monotonic()
+    settling._wait_for_silence(target, "_ownlens_other")
+    assert time.monotonic() - start < 0.4
+    settling._wait_for_silence(target, "_ownlens_claim")
+    assert time.monotonic() - start > 0.4
+    last.join()
 
 
 def test_an_attempt_that_was_taken_over_deletes_nothing(loads: Loads, shared: None) -> None:
@@ -244,11 +294,15 @@ def test_opening_clears_what_a_dead_process_left(loads: Loads) -> None:
         assert loads.internal_tables() == []
 
 
-def test_an_abandoned_session_is_cleared_when_it_ends(loads: Loads) -> None:
+@pytest.mark.parametrize("end", ["closed", "forgotten"])
+def test_an_abandoned_session_is_cleared_when_it_ends(loads: Loads, end: str) -> None:
     contract = contract_for(Strategy.APPEND)
     plan = loads.plan(contract, sample_rows(10), parts=1)
-    with loads.destination.open(plan) as lost:
-        lost.writer.write(plan.parts[0])
+    lost = loads.destination.open(plan)
+    lost.writer.write(plan.parts[0])
+    if end == "closed":
+        lost.close()
+    del lost
     assert loads.internal_tables() != []
     loads.again(plan)
     assert loads.landed(contract) == loads.staged(contract, sample_rows(10))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ownlens_clickhouse import applying
 
+from ownlens_clickhouse import applying
 from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import OwnLensError, Rejected, Retryable, StagedSetChanged
@@ -187,7 +187,7 @@ def test_a_failed_write_leaves_nothing(loads: Loads) -> None:
     plan = loads.plan(contract, sample_rows(10), parts=2)
     Path(plan.parts[1].uri).write_bytes(b"PAR1 this is not Parquet PAR1")
 
-    with pytest.raises(Rejected, match="^samples: staged part 00001 is missing or damaged; stage the rows again"):
+    with pytest.raises(Rejected, match=r"^samples: staged part 00001 is missing or damaged; stage the rows again"):
         loads.again(plan)
 
     assert loads.landed(contract) == []

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ownlens_clickhouse.config import ClickHouseOptions
-from ownlens_clickhouse.destination import ClickHouseDestination
 from pydantic import ValidationError
 
+from ownlens_clickhouse.config import ClickHouseOptions
+from ownlens_clickhouse.destination import ClickHouseDestination
 from ownlens_plugins.contracts import Strategy, TableContract, read_contracts
 from ownlens_plugins.errors import Rejected
 from ownlens_plugins.testing import sample_rows
@@ -108,7 +108,11 @@ def test_a_table_that_must_not_change_is_frozen(loads: Loads) -> None:
 CHANGES: list[tuple[str, Callable[[], TableContract], str]] = [
     ("a column that must have a value", lambda: _narrow(more={"n": "int32"}), r"has no column 'n'; make it nullable"),
     ("another type", lambda: _narrow(more={"title": "int64?"}), r"has column 'title' as Nullable\(String\), not Nulla"),
-    ("a column that may not be null any more", lambda: _narrow(more={"title": "text"}), r"has column 'title' as Nullable\(String\)"),
+    (
+        "a column that may not be null any more",
+        lambda: _narrow(more={"title": "text"}),
+        r"has column 'title' as Nullable\(String\)",
+    ),
     ("another sorting key", lambda: _narrow(options={"order_by": ["day", "id"]}), r"is ordered by id, not .*refresh"),
     ("another partition", lambda: _narrow(options={"partition": "day"}), r"is partitioned by toYYYYMM\(day\), not"),
     ("another engine", lambda: _narrow(strategy=Strategy.UPSERT), r"has engine MergeTree, not ReplacingMergeTree;"),

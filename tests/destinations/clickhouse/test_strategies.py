@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ownlens_clickhouse.destination import ClickHouseDestination
 
+from ownlens_clickhouse.destination import ClickHouseDestination
 from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import Rejected, StagedSetChanged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,10 @@ Rows = Sequence[dict[str, Any]]
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    """Start a server and yield the directory of its socket."""
+    """Yield the directory of a server's socket: the one that a variable names, else that of a new PostgreSQL 18."""
+    if running := os.environ.get("OWNLENS_TEST_POSTGRESQL_SOCKET"):
+        yield running
+        return
     # Not below pytest's own folder: that one is closed to other users, and the server runs as one when root tests.
     with (
         tempfile.TemporaryDirectory(prefix="ownlens-postgresql-", ignore_cleanup_errors=True) as folder,

@@ -40,10 +40,10 @@ def failure(work: Callable[[], Any], kind: type[OwnLensError]) -> str:
 
 
 @pytest.fixture
-def guarded(server: str, store: Store) -> Iterator[str]:
+def guarded(store: Store) -> Iterator[str]:
     """A role that must give a password; yields its name."""
     role = f"role_{store.config.database}"
-    rules = Path(server) / "pg_hba.conf"
+    rules = Path(store.sql("SHOW hba_file")[0][0])
     before = rules.read_text()
     with store.session() as connection:
         quoted = psycopg.sql.Literal(CANARY)

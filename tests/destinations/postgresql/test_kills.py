@@ -164,12 +164,12 @@ def loaded_with_a_death(store: Store, plan: LoadPlan, after: int, monkeypatch: p
     answer = Connection._answer
     calls = 0
 
-    def dying(self: Connection, function: Callable[[], Any], slow: bool) -> Any:
+    def dying(self: Connection, function: Callable[[], Any], seconds: float) -> Any:
         nonlocal calls
         calls += 1
         if calls == after + 1:
             store.sql("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'ownlens'")
-        return answer(self, function, slow)
+        return answer(self, function, seconds)
 
     monkeypatch.setattr(Connection, "_answer", dying)
     try:

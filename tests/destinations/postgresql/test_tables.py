@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -154,6 +155,33 @@ def test_a_table_with_defaults_identity_and_more_columns_is_used_as_it_is(store:
         rows = [{**sample_rows(1)[0], "id": number * 100}]
         assert store.load(rows, contract=contract, sequence=number).inserted == 1
     assert store.sql("SELECT id, more FROM samples ORDER BY id") == [(100, 7), (200, 7)]
+
+
+@pytest.mark.parametrize("on_conflict", ["error", "skip", "update"])
+def test_a_partitioned_table_is_used_as_it_is(store: Store, on_conflict: str) -> None:
+    store.sql(
+        "CREATE TABLE samples (id bigint, day date, title text, updated_at timestamptz NOT NULL, "
+        "PRIMARY KEY (id, day)) PARTITION BY RANGE (day)"
+    )
+    store.sql("CREATE TABLE january PARTITION OF samples FOR VALUES FROM ('2026-01-01') TO ('2026-02-01')")
+    contract = sample_contract(
+        columns={"id": "int64", "day": "date", "title": "text?", "updated_at": "timestamptz"},
+        key=["id", "day"],
+        extraction="whole",
+        destinations={"postgresql": {"strategy": "append", "on_conflict": on_conflict}},
+    )
+    assert store.load(sample_rows(5), contract=contract).inserted == 5
+    first = 5 if on_conflict == "error" else 3
+    result = store.load(sample_rows(5, first=first, version=1), contract=contract, sequence=2)
+    expected = {"error": (5, 0, 0), "skip": (3, 0, 2), "update": (3, 2, 0)}[on_conflict]
+    assert (result.inserted, result.updated, result.unchanged) == expected
+    rows = sample_rows(4, first=first, version=1)
+    overwritten = store.load(rows, contract=contract, sequence=3, strategy=Strategy.OVERWRITE)
+    assert overwritten.inserted == 0
+    assert store.landed(contract) == store.staged(rows, contract)
+    outside = [{**sample_rows(1)[0], "day": date(2027, 1, 1)}]
+    with pytest.raises(Rejected, match="no partition of relation"):
+        store.load(outside, contract=contract, sequence=4)
 
 
 def test_first_opens_at_once_make_one_table(store: Store) -> None:

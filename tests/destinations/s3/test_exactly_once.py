@@ -233,6 +233,24 @@ def test_a_rival_that_commits_after_the_last_look(
 
 
 @pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
+def test_a_rival_that_commits_after_the_last_look_and_dies(
+    local: S3Destination, tmp_path: Path, strategy: str, form: str
+) -> None:
+    """The files are all there, so only the commit itself can notice that the load is in."""
+    loader = Loader(local, contract_of(strategy, form), tmp_path)
+    base, rows = loader.rows(10), loader.rows(20, first=10)
+    loader.load(1, base)
+    plan = loader.plan(2, rows)
+    with local.open(plan) as session, local.open(plan) as rival:
+        ours, theirs = ([one.writer.write(part) for part in plan.parts] for one in (session, rival))
+        result = session.commit(Meddling(ours, lambda: rival._commit(theirs)))
+    assert result.replayed
+    loader.require(*([rows] if strategy == "overwrite" else [base, rows]))
+    assert load(local, plan).replayed
+    assert left_over(local, plan) == []
+
+
+@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
 def test_a_newer_load_that_commits_after_the_last_look(
     destination: S3Destination, tmp_path: Path, strategy: str, form: str
 ) -> None:

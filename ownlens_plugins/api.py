@@ -47,7 +47,10 @@ class StagedPart:
     sha256: str
 
     def read(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Stream the part's rows in contract types, at most `ROWS_PER_BATCH` rows a batch."""
+        """Stream the part's rows as they were staged, at most `ROWS_PER_BATCH` rows a batch.
+
+        A contract that gained or lost a nullable column since is the plan's matter: see `LoadPlan.read_part`.
+        """
         return read_parquet(self.uri, columns=columns, rows_per_batch=ROWS_PER_BATCH)
 
 
@@ -106,14 +109,16 @@ class LoadPlan:
 
     def reader(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """Stream all parts in order as one reader with the contract's schema (or the named columns of it)."""
-        schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
-        return pa.RecordBatchReader.from_batches(schema, self._batches(columns))
+        batches = (batch for part in self.parts for batch in self.read_part(part, columns))
+        return pa.RecordBatchReader.from_batches(self._schema_of(columns), batches)
 
-    def _batches(self, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-        schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
-        for part in self.parts:
-            for batch in part.read(columns):
-                yield _aligned(batch, schema)
+    def read_part(self, part: StagedPart, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Stream one part with the contract's schema; columns that are newer than the part are null."""
+        schema = self._schema_of(columns)
+        return (_aligned(batch, schema) for batch in part.read(columns))
+
+    def _schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
+        return self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
 
 
 def _aligned(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

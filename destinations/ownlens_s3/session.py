@@ -269,6 +269,7 @@ class FileSession(LakeSession):
         # A newer load may have published in the meantime: then this one is below it and was never visible.
         position = self._table.position()
         if position is not None and position > self.plan.sequence:
+            self._table.withdraw(self.plan.sequence)
             return overtaken(self.plan)
         self._used = {file.path for file in files}
         return entry

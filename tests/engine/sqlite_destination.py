@@ -63,7 +63,7 @@ class SqliteWriter:
 
     def write(self, part: StagedPart) -> Receipt:
         contract = self.plan.contract
-        rows = [row for batch in part.read() for row in batch.to_pylist()]
+        rows = [row for batch in self.plan.read_part(part) for row in batch.to_pylist()]
         values = [
             (
                 self.attempt,

@@ -69,7 +69,7 @@ class FileSnapshot:
             _checked(contract, batch.schema, self.folder)
             try:
                 yield batch.select(schema.names).cast(schema)
-            except pa.ArrowInvalid as error:
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
                 raise SourceInvalid(
                     f"{contract.table}: the files in {self.folder} have columns of differing types; write them alike"
                 ) from error
@@ -79,7 +79,8 @@ class FileSnapshot:
             yield from _read(file, contract)
 
     def _files(self, contract: TableContract) -> list[Path]:
-        files = self._named(contract.table) if Path(contract.table).name == contract.table else []
+        is_name = Path(contract.table).name == contract.table != ".."
+        files = self._named(contract.table) if is_name else []
         if not files:
             raise SourceInvalid(
                 f"{contract.table}: no file {contract.table}{'|'.join(SUFFIXES)} in {self.folder}; "

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ownlens_clickhouse import attempts, settling
+from ownlens_clickhouse import attempts, settling, sql
 from ownlens_clickhouse.destination import ClickHouseDestination
 from ownlens_clickhouse.turns import turn
 from ownlens_plugins import faults
@@ -125,10 +125,11 @@ class Stopped:
         self.reached = threading.Event()
         self.outcome: LoadResult | Exception | None = None
 
-    def reach(self, point: str) -> None:
+    def reach(self, point: str) -> bool:
         if point == self._point and threading.current_thread() is self._thread and not self.reached.is_set():
             self.reached.set()
             assert self._go.wait(60)
+        return self.reached.is_set()
 
     @contextmanager
     def running(self, work: Callable[[], LoadResult]) -> Iterator[None]:
@@ -201,7 +202,7 @@ def test_an_attempt_that_is_being_taken_over_has_no_power_any_more(
     loads.load(contract, sample_rows(20))
     plan = loads.plan(contract, sample_rows(30, version=1), sequence=2)
     slow, other = Stopped("commit_sent"), Stopped("before_ledger")
-    monkeypatch.setattr(faults, "reach", lambda point: (slow.reach(point), other.reach(point)))
+    monkeypatch.setattr(faults, "reach", lambda point: [each.reach(point) for each in (slow, other)])
 
     with (
         slow.running(lambda: load(loads.destination, plan)),
@@ -239,7 +240,7 @@ def test_an_attempt_that_was_taken_over_deletes_nothing(loads: Loads, shared: No
     contract = contract_for(Strategy.APPEND)
     loads.load(contract, sample_rows(5))
     target = loads.destination._target(loads.plan(contract, []))
-    statement = settling.applying.sql.delete_load(target.name, target.store.name("_ownlens_gone"), "202601", 1)
+    statement = sql.delete_load(target.name, target.store.name("_ownlens_gone"), "202601", 1)
     with pytest.raises(Exception, match="UNKNOWN_TABLE"):
         loads.run(statement)
     assert len(loads.landed(contract)) == 5

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ownlens_clickhouse import applying
+from ownlens_clickhouse import applying, sql
 from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import OwnLensError, Rejected, Retryable, StagedSetChanged
@@ -214,7 +214,7 @@ def test_rows_that_do_not_arrive_are_noticed(loads: Loads, monkeypatch: pytest.M
         plan = loads.plan(contract, sample_rows(10))
         with monkeypatch.context() as patch:
             for name in ("attach", "replace", "exchange"):
-                patch.setattr(applying.sql, name, lambda *_: "SELECT 1")
+                patch.setattr(sql, name, lambda *_: "SELECT 1")
             with pytest.raises(Retryable):
                 loads.again(plan)
         assert loads.ledger()[len(loads.ledger()) :] == []

@@ -101,13 +101,18 @@ def test_other_readers_see_the_delta_table(local: S3Destination, tmp_path: Path)
     assert found == (30, 30 - loader.rows(30)["token"].null_count, 3)
 
 
-def test_statistics_are_true_and_let_readers_skip(local: S3Destination, tmp_path: Path) -> None:
+def test_statistics_are_true_and_let_readers_skip(
+    local: S3Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datafiles, "BUFFER_BYTES", 1)  # one row group for each batch of 20 rows
+    monkeypatch.setattr("ownlens_plugins.api.ROWS_PER_BATCH", 20)
     loader = Loader(local, contract_of("append"), tmp_path)
     rows = loader.rows(100)
     loader.load(1, rows)
     table = DeltaTable(local.folder(loader.contract).uri)
     for action in pa.table(table.get_add_actions()).to_pylist():
         path = Path(table.table_uri.removeprefix("file://")) / action["path"]
+        assert pq.read_metadata(path).num_row_groups > 1
         content = pq.read_table(path)
         assert action["num_records"] == content.num_rows
         for name, low in action["min"].items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +13,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ownlens_plugins.api import LoadResult, Receipt
+from ownlens_plugins.api import LoadResult
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import Rejected, Retryable, StagedSetChanged
+from ownlens_s3.delta import DeltaLake
 from ownlens_s3.destination import S3Destination
+from ownlens_s3.files import FileTable
 from ownlens_s3.ledger import ATTEMPTS
 from tests.destinations.s3.loads import Loader, all_files, contract_of, counts, ledger_files, left_over
 from tests.destinations.s3.worker import exit_code, start
@@ -201,70 +203,92 @@ def test_processes_race_with_the_same_and_with_other_sets(
     assert left_over(local, plans[1]) == []
 
 
-class Meddling(list[Receipt]):
-    """Receipts during whose reading, between the last look and the commit, something else happens once."""
+@pytest.fixture
+def after_the_last_look(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Let something happen once, right after the next time that a load is found missing."""
 
-    def __init__(self, receipts: list[Receipt], meanwhile: Callable[[], object]) -> None:
-        super().__init__(receipts)
-        self._meanwhile: Callable[[], object] | None = meanwhile
+    def arrange(meanwhile: Callable[[], object]) -> None:
+        pending = [meanwhile]
+        for kind in (DeltaLake, FileTable):
+            monkeypatch.setattr(kind, "recorded", _followed(kind.recorded, pending))
 
-    def __iter__(self) -> Iterator[Receipt]:
-        meanwhile, self._meanwhile = self._meanwhile, None
-        if meanwhile is not None:
-            meanwhile()
-        return super().__iter__()
+    return arrange
 
 
+def _followed(look: Callable[..., LoadResult | None], pending: list[Callable[[], object]]) -> Callable[..., object]:
+    def recorded(*arguments: object) -> LoadResult | None:
+        found = look(*arguments)
+        if found is None and pending:
+            pending.pop()()
+        return found
+
+    return recorded
+
+
+@pytest.mark.parametrize("clears", [True, False])
 @pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
 def test_a_rival_that_commits_after_the_last_look(
-    destination: S3Destination, tmp_path: Path, strategy: str, form: str
+    destination: S3Destination,
+    tmp_path: Path,
+    after_the_last_look: Callable[[Callable[[], object]], None],
+    strategy: str,
+    form: str,
+    clears: bool,
 ) -> None:
+    """The rival either finishes, which clears our files, or dies after its commit, which leaves them all there."""
     loader = Loader(destination, contract_of(strategy, form), tmp_path)
     base, rows = loader.rows(10), loader.rows(20, first=10)
     loader.load(1, base)
     plan = loader.plan(2, rows)
-    with destination.open(plan) as session:
-        receipts = [session.writer.write(part) for part in plan.parts]
-        result = session.commit(Meddling(receipts, lambda: load(destination, plan)))
+    with destination.open(plan) as session, destination.open(plan) as rival:
+        ours, theirs = ([one.writer.write(part) for part in plan.parts] for one in (session, rival))
+        after_the_last_look(lambda: rival.commit(theirs) if clears else rival._commit(theirs))
+        result = session.commit(ours)
     assert result.replayed
     assert counts(result) == (20, 20, 0, 0)
     loader.require(*([rows] if strategy == "overwrite" else [base, rows]))
+    assert load(destination, plan).replayed
     assert left_over(destination, plan) == []
 
 
-@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
-def test_a_rival_that_commits_after_the_last_look_and_dies(
-    local: S3Destination, tmp_path: Path, strategy: str, form: str
-) -> None:
-    """The files are all there, so only the commit itself can notice that the load is in."""
-    loader = Loader(local, contract_of(strategy, form), tmp_path)
-    base, rows = loader.rows(10), loader.rows(20, first=10)
-    loader.load(1, base)
-    plan = loader.plan(2, rows)
-    with local.open(plan) as session, local.open(plan) as rival:
-        ours, theirs = ([one.writer.write(part) for part in plan.parts] for one in (session, rival))
-        result = session.commit(Meddling(ours, lambda: rival._commit(theirs)))
-    assert result.replayed
-    loader.require(*([rows] if strategy == "overwrite" else [base, rows]))
-    assert load(local, plan).replayed
-    assert left_over(local, plan) == []
-
-
+@pytest.mark.parametrize("clears", [True, False])
 @pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
 def test_a_newer_load_that_commits_after_the_last_look(
-    destination: S3Destination, tmp_path: Path, strategy: str, form: str
+    local: S3Destination,
+    tmp_path: Path,
+    after_the_last_look: Callable[[Callable[[], object]], None],
+    strategy: str,
+    form: str,
+    clears: bool,
 ) -> None:
-    loader = Loader(destination, contract_of(strategy, form), tmp_path)
+    loader = Loader(local, contract_of(strategy, form), tmp_path)
     older, newer = loader.rows(20), loader.rows(20, first=20)
-    plan = loader.plan(1, older)
-    with destination.open(plan) as session:
-        receipts = [session.writer.write(part) for part in plan.parts]
-        result = session.commit(Meddling(receipts, lambda: loader.load(2, newer)))
+    plan, next_plan = loader.plan(1, older), loader.plan(2, newer)
+    with local.open(plan) as session, local.open(next_plan) as rival:
+        ours, theirs = [session.writer.write(p) for p in plan.parts], [rival.writer.write(p) for p in next_plan.parts]
+        after_the_last_look(lambda: rival.commit(theirs) if clears else rival._commit(theirs))
+        result = session.commit(ours)
     assert (result.rows, result.replayed) == ((0, True) if strategy == "overwrite" else (20, False))
     loader.require(*([newer] if strategy == "overwrite" else [older, newer]))
-    again = load(destination, plan)
+    again = load(local, plan)
     assert (again.rows, again.replayed) == (result.rows, True)
-    assert left_over(destination, loader.plans[2]) == []
+    assert load(local, next_plan).replayed
+    assert left_over(local, next_plan) == []
+
+
+@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
+def test_abort_never_touches_what_a_commit_may_have_named(
+    local: S3Destination, tmp_path: Path, strategy: str, form: str
+) -> None:
+    loader = Loader(local, contract_of(strategy, form), tmp_path)
+    rows = loader.rows(20)
+    plan = loader.plan(1, rows)
+    with local.open(plan) as session:
+        session._commit([session.writer.write(part) for part in plan.parts])
+        session.abort()  # as if the answer had been lost and the store could not be asked
+    loader.require(rows)
+    assert load(local, plan).replayed
+    assert left_over(local, plan) == []
 
 
 def test_a_crashed_attempt_of_an_open_load_stays_until_that_load_is_in(local: S3Destination, tmp_path: Path) -> None:
@@ -316,3 +340,22 @@ def test_a_data_file_that_vanished_stops_the_commit(local: S3Destination, tmp_pa
             session.commit(receipts)
     assert local.find_commit(plan) is None
     assert isinstance(loader.landed(), pa.Table)
+
+
+def test_a_table_is_created_once(local: S3Destination, tmp_path: Path) -> None:
+    """A second creation that lands on top of the first would replace its metadata."""
+    for number in range(8):
+        loader = Loader(local, contract_of("append", path=f"tests/created{number}"), tmp_path)
+        plan = loader.plan(1, loader.rows(0))
+        lake = local.delta(loader.contract, plan.options)  # type: ignore[arg-type]
+        barrier = threading.Barrier(6)
+
+        def create(_: int, lake: DeltaLake = lake, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            lake.prepare()
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(create, range(6)))
+        assert [name for name in all_files(local, loader.contract) if name.endswith(".json")] == [
+            "_delta_log/00000000000000000000.json"
+        ]

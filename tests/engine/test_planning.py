@@ -1,0 +1,244 @@
+"""What a run stages next, and which staged sets a destination still lacks."""
+
+from __future__ import annotations
+
+import pickle
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from ownlens_plugins.api import Window
+from ownlens_plugins.contracts import Extraction, Strategy, TableContract
+from ownlens_plugins.engine.outcomes import LoadOutcome, Status
+from ownlens_plugins.engine.planning import next_request, pending
+from ownlens_plugins.engine.running import load_table
+from ownlens_plugins.engine.sources.source import Extracted
+from ownlens_plugins.engine.staging import StageRequest, StagingArea
+from ownlens_plugins.errors import Rejected, StagedSetChanged
+from ownlens_plugins.registry import Registry
+
+from .sqlite_destination import SqliteConfig, SqliteDestination
+from .staging_rows import ONCE, REFRESH, START, WHOLE, reads, row, rows, stage
+
+LATER = datetime(2026, 3, 1, tzinfo=UTC)
+COLUMNS = {"read_id": "int64", "title": "text?", "created_at": "timestamptz", "updated_at": "timestamptz"}
+
+
+class AppendOnly(SqliteDestination):
+    strategies = frozenset({Strategy.APPEND})
+
+
+@pytest.fixture
+def load(area: StagingArea, registry: Registry, sqlite: SqliteDestination) -> Any:
+    def load(contract: TableContract, destination: SqliteDestination = sqlite) -> LoadOutcome:
+        return load_table(destination, contract, area, registry)
+
+    return load
+
+
+def stage_rows(
+    area: StagingArea, contract: TableContract, values: list[dict[str, Any]], request: StageRequest | None = None
+) -> None:
+    """Stage rows that have the contract's columns, whatever those are."""
+    schema = pa.schema([field.with_nullable(True) for field in contract.arrow_schema])
+    table = pa.Table.from_pylist([{name: value.get(name) for name in schema.names} for value in values], schema)
+    used = request or StageRequest(Extraction.WINDOW, Window(None, START))
+    assert area.stage(contract, Extracted(table.to_reader()), used) is not None
+
+
+def sequences(
+    destination: SqliteDestination, contract: TableContract, area: StagingArea, registry: Registry
+) -> list[int]:
+    return [plan.sequence for plan in pending(destination, contract, area, registry).plans]
+
+
+def test_the_first_window_is_open_and_each_other_starts_where_the_last_ended(area: StagingArea) -> None:
+    first = next_request(reads(), [], START, full_refresh=False)
+    assert first == StageRequest(Extraction.WINDOW, Window(None, START))
+    stage(area, reads(), rows(1), first)
+    second = next_request(reads(), area.manifests("reads"), LATER, full_refresh=False)
+    assert second == StageRequest(Extraction.WINDOW, Window(START, LATER))
+
+
+def test_frames_do_not_move_the_window(area: StagingArea) -> None:
+    stage(area, reads(), rows(1), StageRequest(Extraction.WINDOW, Window(None, START)))
+    stage(area, reads(), rows(2), ONCE)
+    request = next_request(reads(), area.manifests("reads"), LATER, full_refresh=False)
+    assert request.window == Window(START, LATER)
+
+
+@pytest.mark.parametrize(("preset", "refresh"), [("reference", False), ("reference", True), ("events", True)])
+def test_whole_tables_and_full_refreshes_have_no_start(area: StagingArea, preset: str, refresh: bool) -> None:
+    stage(area, reads(preset), rows(1), WHOLE)
+    request = next_request(reads(preset), area.manifests("reads"), LATER, full_refresh=refresh)
+    assert request == StageRequest(Extraction.WHOLE, Window(None, LATER), full_refresh=refresh)
+
+
+def test_a_window_after_a_full_refresh_starts_at_its_end(area: StagingArea) -> None:
+    stage(area, reads(), rows(1), REFRESH)
+    request = next_request(reads(), area.manifests("reads"), LATER, full_refresh=False)
+    assert request.window == Window(START, LATER)
+
+
+def test_a_destination_loads_what_it_lacks_oldest_first(
+    area: StagingArea, registry: Registry, sqlite: SqliteDestination, load: Any
+) -> None:
+    for number in (1, 2):
+        stage(area, reads(), rows(number))
+    assert sequences(sqlite, reads(), area, registry) == [1, 2]
+    outcome = load(reads())
+    assert (outcome.status, outcome.rows, outcome.inserted, outcome.loads) == (
+        Status.LOADED,
+        2,
+        2,
+        ("reads/00000001", "reads/00000002"),
+    )
+    assert load(reads()).status is Status.NOTHING_NEW
+    stage(area, reads(), rows(3))
+    assert load(reads()).loads == ("reads/00000003",)
+    assert [value["read_id"] for value in sqlite.landed("reads")] == [1, 2, 3]
+    assert sqlite.staged() == 0
+
+
+def test_a_destination_that_comes_later_catches_up(
+    area: StagingArea, sqlite: SqliteDestination, load: Any, tmp_path: Path
+) -> None:
+    contract = reads("entity")
+    stage(area, contract, [row(1, "old"), row(2, "only")])
+    load(contract)
+    stage(area, contract, [row(1, "new", version=1)])
+    load(contract)
+    second = SqliteDestination(SqliteConfig(path=str(tmp_path / "second.sqlite")))
+    assert load(contract, second).rows == 3
+    assert second.landed("reads") == sqlite.landed("reads")
+    assert [value["title"] for value in second.landed("reads")] == ["new", "only"]
+
+
+def test_a_full_refresh_replaces_all_that_came_before(
+    area: StagingArea, registry: Registry, sqlite: SqliteDestination, load: Any, tmp_path: Path
+) -> None:
+    stage(area, reads(), rows(1, 2))
+    load(reads())
+    stage(area, reads(), rows(3))
+    refresh = stage(area, reads(), rows(4), REFRESH)
+    stage(area, reads(), rows(5))
+    (first, second) = pending(sqlite, reads(), area, registry).plans
+    assert (first.sequence, first.strategy, second.strategy) == (refresh.sequence, Strategy.OVERWRITE, Strategy.APPEND)
+    load(reads())
+    assert [value["read_id"] for value in sqlite.landed("reads")] == [4, 5]
+    fresh = SqliteDestination(SqliteConfig(path=str(tmp_path / "fresh.sqlite")))
+    assert load(reads(), fresh).loads == ("reads/00000003", "reads/00000004")
+    assert fresh.landed("reads") == sqlite.landed("reads")
+
+
+def test_of_overwritten_tables_only_the_newest_set_is_loaded(
+    area: StagingArea, sqlite: SqliteDestination, load: Any
+) -> None:
+    contract = reads("reference")
+    for number in (1, 2, 3):
+        stage(area, contract, rows(number), WHOLE)
+    assert load(contract).loads == ("reads/00000003",)
+    assert [value["read_id"] for value in sqlite.landed("reads")] == [3]
+
+
+def test_a_destination_without_overwrite_refuses_a_full_refresh(
+    area: StagingArea, registry: Registry, tmp_path: Path
+) -> None:
+    destination = AppendOnly(SqliteConfig(path=str(tmp_path / "store.sqlite")))
+    stage(area, reads(), rows(1), REFRESH)
+    with pytest.raises(Rejected) as caught:
+        pending(destination, reads(), area, registry)
+    assert str(caught.value) == (
+        "reads: sqlite offers no overwrite, so it cannot take the full refresh 1; "
+        "empty its table by hand, or leave it out with --destinations"
+    )
+
+
+def test_a_set_that_changed_under_its_number_is_refused(
+    area: StagingArea, registry: Registry, sqlite: SqliteDestination, load: Any, tmp_path: Path
+) -> None:
+    stage(area, reads(), rows(1))
+    load(reads())
+    other = StagingArea(str(tmp_path / "other"), registry)
+    stage(other, reads(), rows(2))
+    with pytest.raises(StagedSetChanged, match="reads: sqlite holds reads/00000001 with another digest"):
+        load_table(sqlite, reads(), other, registry)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "value"),
+    [
+        ({}, {"extra": "int32?"}, None),
+        ({"extra": "int32?"}, {}, None),
+        ({"extra": "int32"}, {"extra": "int32?"}, 7),
+        ({"extra": "enum(a, b)?"}, {"extra": "enum(b, a, c)?"}, "a"),
+        ({"extra": "enum(a, b)?"}, {"extra": "text?"}, "b"),
+    ],
+)
+def test_a_set_of_an_older_contract_that_still_fits_is_loaded(
+    area: StagingArea, sqlite: SqliteDestination, load: Any, old: dict[str, str], new: dict[str, str], value: Any
+) -> None:
+    stage_rows(area, reads(columns={**COLUMNS, **old}), [{**row(1), "extra": value}])
+    contract = reads(columns={**COLUMNS, **new})
+    load(contract)
+    (landed,) = sqlite.landed("reads")
+    assert list(landed) == list(contract.column_names)
+    assert landed.get("extra") == (value if old else None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ({}, {"extra": "int32"}, "lacks the required column 'extra'"),
+        ({"extra": "int32?"}, {"extra": "int32"}, "holds 'extra' as int32?, the contract says int32"),
+        ({"extra": "int32?"}, {"extra": "int64?"}, "holds 'extra' as int32?, the contract says int64?"),
+        ({"extra": "text?"}, {"extra": "enum(a)?"}, "holds 'extra' as text?, the contract says enum(a)?"),
+        ({"extra": "enum(a, b)?"}, {"extra": "enum(a)?"}, "holds 'extra' as enum(a, b)?, the contract says enum(a)?"),
+        ({"extra": "decimal(10,2)?"}, {"extra": "decimal(12,2)?"}, "holds 'extra' as decimal(10,2)?"),
+    ],
+)
+def test_a_set_of_an_older_contract_that_no_longer_fits_is_refused(
+    area: StagingArea,
+    registry: Registry,
+    sqlite: SqliteDestination,
+    old: dict[str, str],
+    new: dict[str, str],
+    reason: str,
+) -> None:
+    stage_rows(area, reads(columns={**COLUMNS, **old}), [])
+    with pytest.raises(Rejected) as caught:
+        pending(sqlite, reads(columns={**COLUMNS, **new}), area, registry)
+    assert str(caught.value).startswith(f"reads: staged set 1 {reason}")
+    assert str(caught.value).endswith("; stage the table anew with --full-refresh")
+
+
+def test_sets_that_were_applied_before_the_contract_changed_do_not_matter(
+    area: StagingArea, sqlite: SqliteDestination, load: Any
+) -> None:
+    stage(area, reads(), rows(1))
+    load(reads())
+    changed = reads(columns={**COLUMNS, "extra": "int32"})
+    assert load(changed).status is Status.NOTHING_NEW
+
+
+def test_a_full_refresh_heals_what_no_longer_fits(
+    area: StagingArea, registry: Registry, sqlite: SqliteDestination
+) -> None:
+    stage(area, reads(), rows(1))
+    changed = reads(columns={**COLUMNS, "extra": "int32"})
+    with pytest.raises(Rejected):
+        pending(sqlite, changed, area, registry)
+    stage_rows(area, changed, [], REFRESH)
+    assert sequences(sqlite, changed, area, registry) == [2]
+
+
+def test_plans_travel_to_workers_by_pickle(area: StagingArea, registry: Registry, sqlite: SqliteDestination) -> None:
+    stage(area, reads(), [*rows(1, 2), row(None)])
+    (plan,) = pending(sqlite, reads(), area, registry).plans
+    copy = pickle.loads(pickle.dumps(plan))
+    assert (copy.load_id, copy.digest, copy.rows, copy.rejected) == ("reads/00000001", plan.digest, 2, 1)
+    assert copy.reader().read_all().num_rows == 2
+    assert copy.reader(["title"]).schema.names == ["title"]

@@ -23,7 +23,7 @@ Row = tuple[Any, ...]
 
 def source_rows(connection: psycopg.Connection[Any], contract: TableContract) -> list[Row]:
     """Read a table of the source through psycopg, which shares no code with the extraction."""
-    set_json_loads(lambda text: json.loads(text, parse_float=str), connection)
+    set_json_loads(lambda text: text.decode() if isinstance(text, bytes) else text, connection)
     names = sql.SQL(", ").join(sql.Identifier(name) for name in contract.column_names)
     rows = connection.execute(sql.SQL("SELECT {} FROM {}").format(names, sql.Identifier(contract.table)))
     return sorted((comparable(contract, row) for row in rows), key=repr)
@@ -48,8 +48,7 @@ def _value(kind: Kind, value: Any) -> Any:
     if value is None:
         return None
     if kind is Kind.JSON:
-        parsed = json.loads(value, parse_float=str) if isinstance(value, str) else value
-        return json.dumps(parsed, sort_keys=True)
+        return json.dumps(json.loads(value, parse_float=str), sort_keys=True)
     if kind is Kind.FLOAT32:
         return float(np.float32(value))
     if kind is Kind.TIMESTAMPTZ:

@@ -162,7 +162,7 @@ def test_one_destination_that_fails_leaves_the_others(shop: Shop) -> None:
     report = shop.load(pa.table(ROWS))
     assert [outcome.status for outcome in report.outcomes] == [Status.FAILED, Status.LOADED]
     assert report.outcomes[0].error == str(report.errors[0])
-    with pytest.raises(Retryable, match="sqlite: .* cannot be used now"):
+    with pytest.raises(Retryable, match=r"sqlite: .* cannot be used now"):
         report.raise_if_failed()
     assert len(shop.landed("two")) == 2
     (shop.folder / "one.sqlite").rmdir()
@@ -274,6 +274,6 @@ def test_wrong_names_are_refused_before_anything_is_staged(shop: Shop) -> None:
     with pytest.raises(UnknownName, match="unknown profile 'prod'"):
         shop.load(frame, profile="prod")
     shop.write_contract(CONTRACT + "destinations: {sqlite: {strategy: replace_partition}}\nextraction: whole\n")
-    with pytest.raises(DestinationUnavailable, match="sales: destinations.sqlite: strategy replace_partition is not"):
+    with pytest.raises(DestinationUnavailable, match=r"sales: destinations\.sqlite: strategy replace_partition is not"):
         shop.load(frame)
     assert not (shop.folder / "staging").exists()

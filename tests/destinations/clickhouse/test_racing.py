@@ -21,7 +21,7 @@ from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import OwnLensError, Retryable
 from ownlens_plugins.testing import sample_rows
 
-from .loads import STRATEGIES, Loads, contract_for, day_rows
+from .loads import STRATEGIES, Loads, day_rows, narrow
 
 
 def _until_done(plan: LoadPlan, destination: ClickHouseDestination) -> LoadResult:
@@ -51,7 +51,7 @@ def _take_locks_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_one_set_from_many_threads_lands_once(loads: Loads, strategy: Strategy, way: str) -> None:
-    contract = contract_for(strategy)
+    contract = narrow(strategy)
     loads.load(contract, sample_rows(20))
     plan = loads.plan(contract, sample_rows(40, version=1), sequence=2)
 
@@ -70,7 +70,7 @@ def test_one_set_from_many_threads_lands_once(loads: Loads, strategy: Strategy, 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_many_sets_of_one_table_leave_what_their_order_means(loads: Loads, strategy: Strategy, way: str) -> None:
     """The position only grows: a set that a newer one overtook is skipped, whole, and says so."""
-    contract = contract_for(strategy)
+    contract = narrow(strategy)
     rows = {n: day_rows(10, day=1, first=n * 5, version=n) for n in range(1, 6)}
     plans = [loads.plan(contract, rows[n], sequence=n) for n in rows]
     loads.again(loads.plan(contract, [], sequence=0))
@@ -95,7 +95,7 @@ def test_many_sets_of_one_table_leave_what_their_order_means(loads: Loads, strat
 
 
 def test_two_tables_do_not_wait_for_each_other(loads: Loads) -> None:
-    one, two = (contract_for(Strategy.APPEND, table=name) for name in ("one", "two"))
+    one, two = (narrow(Strategy.APPEND, table=name) for name in ("one", "two"))
     plan = loads.plan(one, sample_rows(5))
     target = loads.destination._target(plan)
     with turn(target):
@@ -104,7 +104,7 @@ def test_two_tables_do_not_wait_for_each_other(loads: Loads) -> None:
 
 def test_a_turn_that_does_not_come_is_given_up(make_loads: Callable[..., Loads]) -> None:
     loads = make_loads(turn_timeout=0.2)
-    contract = contract_for(Strategy.APPEND)
+    contract = narrow(Strategy.APPEND)
     plan = loads.plan(contract, sample_rows(5))
     with (
         turn(loads.destination._target(plan)),
@@ -171,7 +171,7 @@ def test_an_attempt_that_was_taken_over_changes_nothing_any_more(
     loads = make_loads(turn_timeout=0.2)
     _take_locks_away(monkeypatch)
     days = {} if strategy is Strategy.OVERWRITE else {"partition": "day"}
-    contract = contract_for(strategy, options={**contract_for(strategy).options_for("clickhouse"), **days})
+    contract = narrow(strategy, options={**narrow(strategy).options_for("clickhouse"), **days})
     loads.load(contract, sample_rows(20))
     first = loads.plan(contract, sample_rows(30, version=1), sequence=2)
     newer = day_rows(6, day=2, first=900, version=2)
@@ -198,7 +198,7 @@ def test_an_attempt_that_is_being_taken_over_has_no_power_any_more(
     """It wakes up while the other is about to record the load: one of them must do it, not both."""
     loads = make_loads(turn_timeout=0.2)
     _take_locks_away(monkeypatch)
-    contract = contract_for(strategy)
+    contract = narrow(strategy)
     loads.load(contract, sample_rows(20))
     plan = loads.plan(contract, sample_rows(30, version=1), sequence=2)
     slow, other = Stopped("commit_sent"), Stopped("before_ledger")
@@ -219,7 +219,7 @@ def test_an_attempt_that_is_being_taken_over_has_no_power_any_more(
 
 def test_a_claim_is_taken_over_only_when_its_last_statement_has_ended(loads: Loads) -> None:
     """A statement goes on in the server after the process that sent it has died."""
-    target = loads.destination._target(loads.plan(contract_for(Strategy.APPEND), []))
+    target = loads.destination._target(loads.plan(narrow(Strategy.APPEND), []))
     last = threading.Thread(
         target=loads.run,
         args=["SELECT sleepEachRow(0.4), '_ownlens_claim' FROM numbers(3) SETTINGS max_block_size = 1"],
@@ -237,7 +237,7 @@ def test_a_claim_is_taken_over_only_when_its_last_statement_has_ended(loads: Loa
 
 def test_an_attempt_that_was_taken_over_deletes_nothing(loads: Loads, shared: None) -> None:
     """The repair of a partition is the one statement that could undo the rows of whoever took over."""
-    contract = contract_for(Strategy.APPEND)
+    contract = narrow(Strategy.APPEND)
     loads.load(contract, sample_rows(5))
     target = loads.destination._target(loads.plan(contract, []))
     statement = sql.delete_load(target.name, target.store.name("_ownlens_gone"), "202601", 1)
@@ -247,7 +247,7 @@ def test_an_attempt_that_was_taken_over_deletes_nothing(loads: Loads, shared: No
 
 
 def test_a_writer_that_goes_on_after_its_attempt_changes_nothing(loads: Loads) -> None:
-    contract = contract_for(Strategy.APPEND)
+    contract = narrow(Strategy.APPEND)
     plan = loads.plan(contract, sample_rows(10), parts=2)
     for end in ("commit", "abort"):
         with loads.destination.open(plan) as attempt:
@@ -265,7 +265,7 @@ def test_a_writer_that_goes_on_after_its_attempt_changes_nothing(loads: Loads) -
 
 @pytest.mark.parametrize("kept", [0, 1])
 def test_a_part_written_twice_counts_once(loads: Loads, kept: int) -> None:
-    contract = contract_for(Strategy.APPEND)
+    contract = narrow(Strategy.APPEND)
     plan = loads.plan(contract, sample_rows(10), parts=2)
     with loads.destination.open(plan) as attempt:
         twice = [attempt.writer.write(plan.parts[0]) for _ in range(2)]
@@ -275,7 +275,7 @@ def test_a_part_written_twice_counts_once(loads: Loads, kept: int) -> None:
 
 
 def test_opening_leaves_the_tables_of_a_running_attempt_alone(loads: Loads) -> None:
-    contract = contract_for(Strategy.APPEND)
+    contract = narrow(Strategy.APPEND)
     plan = loads.plan(contract, sample_rows(10), parts=1)
     with loads.destination.open(plan) as first:
         receipt = first.writer.write(plan.parts[0])
@@ -286,7 +286,7 @@ def test_opening_leaves_the_tables_of_a_running_attempt_alone(loads: Loads) -> N
 
 
 def test_opening_clears_what_a_dead_process_left(loads: Loads) -> None:
-    contract = contract_for(Strategy.APPEND)
+    contract = narrow(Strategy.APPEND)
     plan = loads.plan(contract, sample_rows(10), parts=1)
     dead = attempts.internal("samples", 1, "0123456789abcdef", "p1")
     loads.load(contract, [], sequence=0)
@@ -297,7 +297,7 @@ def test_opening_clears_what_a_dead_process_left(loads: Loads) -> None:
 
 @pytest.mark.parametrize("end", ["closed", "forgotten"])
 def test_an_abandoned_session_is_cleared_when_it_ends(loads: Loads, end: str) -> None:
-    contract = contract_for(Strategy.APPEND)
+    contract = narrow(Strategy.APPEND)
     plan = loads.plan(contract, sample_rows(10), parts=1)
     lost = loads.destination.open(plan)
     lost.writer.write(plan.parts[0])
@@ -311,7 +311,7 @@ def test_an_abandoned_session_is_cleared_when_it_ends(loads: Loads, end: str) ->
 
 
 def test_errors_of_an_abort_do_not_hide_why(loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:
-    contract = contract_for(Strategy.APPEND)
+    contract = narrow(Strategy.APPEND)
     plan = loads.plan(contract, sample_rows(10))
     monkeypatch.setattr(settling, "discard", _refuse)
     with loads.destination.open(plan) as attempt:

@@ -18,7 +18,7 @@ from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import OwnLensError, Rejected, Retryable, StagedSetChanged
 from ownlens_plugins.testing import sample_rows
 
-from .loads import STRATEGIES, Loads, contract_for, day_rows
+from .loads import NARROW, STRATEGIES, Loads, day_rows, narrow
 
 POINTS = ["stage_open", "part_written", "before_commit", "commit_sent", "after_commit", "before_ledger", "cleanup"]
 CHILD = Path(__file__).with_name("crashing.py")
@@ -26,8 +26,8 @@ CHILD = Path(__file__).with_name("crashing.py")
 
 def _contract(strategy: Strategy) -> TableContract:
     if strategy is Strategy.APPEND:  # several partitions: being cut short between two of them is the hard case
-        return contract_for(strategy, options={"strategy": "append", "partition": "day"})
-    return contract_for(strategy)
+        return narrow(strategy, options={"strategy": "append", "partition": "day"})
+    return narrow(strategy)
 
 
 def _second(loads: Loads, contract: TableContract, **options: Any) -> LoadPlan:
@@ -107,7 +107,7 @@ def test_a_partition_that_landed_in_part_is_repaired(
     loads: Loads, monkeypatch: pytest.MonkeyPatch, landed: float
 ) -> None:
     """ClickHouse attaches the parts of a partition one by one."""
-    contract = contract_for(Strategy.APPEND)
+    contract = narrow(Strategy.APPEND)
     loads.load(contract, sample_rows(40))
     plan = _second(loads, contract)
     with monkeypatch.context() as patch:
@@ -124,14 +124,14 @@ def test_a_partition_that_landed_in_part_is_repaired(
 
 def test_a_begun_load_survives_a_change_of_the_table(loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its staged rows lack the column that the table has gained since."""
-    old = contract_for(Strategy.APPEND)
+    old = narrow(Strategy.APPEND)
     plan = loads.plan(old, sample_rows(10, days=1))
     with monkeypatch.context() as patch:
         patch.setattr(applying, "apply", _stop)
         with pytest.raises(Retryable):
             loads.again(plan)
     loads.run(f"ALTER TABLE {loads.store.name('samples')} ADD COLUMN note Nullable(String)")
-    new = contract_for(Strategy.APPEND, columns={**{c.name: str(c) for c in old.columns}, "note": "text?"})
+    new = narrow(Strategy.APPEND, columns={**NARROW, "note": "text?"})
 
     loads.load(new, [], sequence=2)
 
@@ -146,7 +146,7 @@ def test_a_begun_load_is_finished_into_a_table_that_somebody_dropped(
     loads: Loads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for strategy in STRATEGIES:
-        contract = contract_for(strategy, table=f"samples_{strategy.value}")
+        contract = narrow(strategy, table=f"samples_{strategy.value}")
         plan = loads.plan(contract, sample_rows(10))
         with monkeypatch.context() as patch:
             patch.setattr(applying, "apply", _stop)
@@ -159,7 +159,7 @@ def test_a_begun_load_is_finished_into_a_table_that_somebody_dropped(
 
 def test_an_exchange_is_never_done_twice(loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second EXCHANGE TABLES would bring the old rows back."""
-    contract = contract_for(Strategy.OVERWRITE)
+    contract = narrow(Strategy.OVERWRITE)
     loads.load(contract, sample_rows(10))
     plan = loads.plan(contract, sample_rows(5, version=1), sequence=2)
     for point in ("commit_sent", "after_commit", "before_ledger"):
@@ -172,7 +172,7 @@ def test_an_exchange_is_never_done_twice(loads: Loads, monkeypatch: pytest.Monke
 
 
 def test_a_begun_load_is_not_replaced_by_other_bytes(loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:
-    contract = contract_for(Strategy.APPEND)
+    contract = narrow(Strategy.APPEND)
     with monkeypatch.context() as patch:
         patch.setenv("OWNLENS_FAULT", "commit_sent:raise")
         with pytest.raises((OSError, OwnLensError)):
@@ -183,7 +183,7 @@ def test_a_begun_load_is_not_replaced_by_other_bytes(loads: Loads, monkeypatch: 
 
 
 def test_a_failed_write_leaves_nothing(loads: Loads) -> None:
-    contract = contract_for(Strategy.APPEND)
+    contract = narrow(Strategy.APPEND)
     plan = loads.plan(contract, sample_rows(10), parts=2)
     Path(plan.parts[1].uri).write_bytes(b"PAR1 this is not Parquet PAR1")
 
@@ -195,7 +195,7 @@ def test_a_failed_write_leaves_nothing(loads: Loads) -> None:
 
 
 def test_lost_staged_rows_are_noticed_before_anything_is_visible(loads: Loads) -> None:
-    contract = contract_for(Strategy.APPEND)
+    contract = narrow(Strategy.APPEND)
     plan = loads.plan(contract, sample_rows(10), parts=1)
     with loads.destination.open(plan) as session:
         receipt = session.writer.write(plan.parts[0])
@@ -210,7 +210,7 @@ def test_lost_staged_rows_are_noticed_before_anything_is_visible(loads: Loads) -
 def test_rows_that_do_not_arrive_are_noticed(loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counting after the commit is what stands between a load and a store that acknowledges too early."""
     for strategy in STRATEGIES:
-        contract = contract_for(strategy, table=f"samples_{strategy.value}")
+        contract = narrow(strategy, table=f"samples_{strategy.value}")
         plan = loads.plan(contract, sample_rows(10))
         with monkeypatch.context() as patch:
             for name in ("attach", "replace", "exchange"):
@@ -224,7 +224,7 @@ def test_rows_that_do_not_arrive_are_noticed(loads: Loads, monkeypatch: pytest.M
 
 
 def test_one_failed_table_leaves_others_alone(loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = (contract_for(Strategy.APPEND, table=name) for name in ("one", "two"))
+    one, two = (narrow(Strategy.APPEND, table=name) for name in ("one", "two"))
     with monkeypatch.context() as patch:
         patch.setenv("OWNLENS_FAULT", "before_ledger:raise")
         with pytest.raises(Retryable):

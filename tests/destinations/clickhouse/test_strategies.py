@@ -13,7 +13,7 @@ from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import Rejected, StagedSetChanged
 from ownlens_plugins.testing import sample_rows
 
-from .loads import NARROW, STRATEGIES, Loads, contract_for, day_rows
+from .loads import NARROW, STRATEGIES, Loads, day_rows, narrow
 
 
 def _counts(loads: Loads, contract: Any, rows: list[dict[str, Any]], **options: Any) -> tuple[int, int, int, int]:
@@ -23,7 +23,7 @@ def _counts(loads: Loads, contract: Any, rows: list[dict[str, Any]], **options: 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_same_load_again_changes_nothing(loads: Loads, strategy: Strategy) -> None:
-    contract = contract_for(strategy)
+    contract = narrow(strategy)
     plan = loads.plan(contract, sample_rows(50))
     first = loads.again(plan)
     before = loads.landed(contract), loads.ledger()
@@ -37,7 +37,7 @@ def test_the_same_load_again_changes_nothing(loads: Loads, strategy: Strategy) -
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_another_digest_under_the_same_number_is_refused(loads: Loads, strategy: Strategy) -> None:
-    contract = contract_for(strategy)
+    contract = narrow(strategy)
     loads.load(contract, sample_rows(20))
     before = loads.landed(contract)
 
@@ -49,7 +49,7 @@ def test_another_digest_under_the_same_number_is_refused(loads: Loads, strategy:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_load_that_a_newer_one_has_overtaken_changes_nothing(loads: Loads, strategy: Strategy) -> None:
-    contract = contract_for(strategy)
+    contract = narrow(strategy)
     loads.load(contract, sample_rows(20, version=1), sequence=5)
 
     stale = loads.load(contract, sample_rows(30), sequence=4)
@@ -60,7 +60,7 @@ def test_a_load_that_a_newer_one_has_overtaken_changes_nothing(loads: Loads, str
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_an_empty_staged_set_is_a_load_like_any_other(loads: Loads, strategy: Strategy) -> None:
-    contract = contract_for(strategy)
+    contract = narrow(strategy)
     loads.load(contract, sample_rows(20))
 
     result = loads.load(contract, [], sequence=2)
@@ -73,7 +73,7 @@ def test_an_empty_staged_set_is_a_load_like_any_other(loads: Loads, strategy: St
 
 
 def test_append_keeps_every_row(loads: Loads) -> None:
-    contract = contract_for(Strategy.APPEND, options={"partition": "month"})
+    contract = narrow(Strategy.APPEND, options={"partition": "month"})
     first, second = sample_rows(40, days=90), sample_rows(40, first=20, version=1, days=90)
 
     assert _counts(loads, contract, first) == (40, 0, 0, 0)
@@ -84,7 +84,7 @@ def test_append_keeps_every_row(loads: Loads) -> None:
 
 
 def test_append_may_be_partitioned_by_day_of_a_timestamp(loads: Loads) -> None:
-    contract = contract_for(Strategy.APPEND, partition_by="created_at", options={"partition": "day"})
+    contract = narrow(Strategy.APPEND, partition_by="created_at", options={"partition": "day"})
     loads.load(contract, sample_rows(30, days=4))
     loads.load(contract, sample_rows(30, first=30, days=4), sequence=2)
     assert loads.landed(contract) == loads.staged(contract, sample_rows(60, days=4))
@@ -92,7 +92,7 @@ def test_append_may_be_partitioned_by_day_of_a_timestamp(loads: Loads) -> None:
 
 
 def test_replace_partition_replaces_staged_days_and_no_others(loads: Loads) -> None:
-    contract = contract_for(Strategy.REPLACE_PARTITION)
+    contract = narrow(Strategy.REPLACE_PARTITION)
     loads.load(contract, [*day_rows(10, day=1), *day_rows(10, day=2, first=10), *day_rows(10, day=3, first=20)])
 
     counts = _counts(loads, contract, day_rows(4, day=2, first=100), sequence=2)
@@ -103,7 +103,7 @@ def test_replace_partition_replaces_staged_days_and_no_others(loads: Loads) -> N
 
 
 def test_upsert_counts_what_it_did_to_the_rows(loads: Loads) -> None:
-    contract = contract_for(Strategy.UPSERT)
+    contract = narrow(Strategy.UPSERT)
     assert _counts(loads, contract, sample_rows(10)) == (10, 0, 0, 0)
 
     new, changed, same = sample_rows(5, first=10), sample_rows(3, version=1), sample_rows(4, first=3)
@@ -114,7 +114,7 @@ def test_upsert_counts_what_it_did_to_the_rows(loads: Loads) -> None:
 
 
 def test_late_old_versions_lose(loads: Loads) -> None:
-    contract = contract_for(Strategy.UPSERT)
+    contract = narrow(Strategy.UPSERT)
     loads.load(contract, sample_rows(10, version=7))
 
     assert _counts(loads, contract, sample_rows(10, version=3), sequence=2) == (0, 0, 10, 0)
@@ -125,7 +125,7 @@ def test_late_old_versions_lose(loads: Loads) -> None:
 
 
 def test_between_equal_versions_the_newest_load_wins(loads: Loads) -> None:
-    contract = contract_for(Strategy.UPSERT)
+    contract = narrow(Strategy.UPSERT)
     changed = [{**row, "title": "other"} for row in sample_rows(10)]
     loads.load(contract, sample_rows(10))
 
@@ -139,7 +139,7 @@ def test_between_equal_versions_the_newest_load_wins(loads: Loads) -> None:
 @pytest.mark.parametrize("kind", ["int16", "int64", "date", "timestamp"])
 def test_any_version_column_orders_rows(loads: Loads, kind: str) -> None:
     """Versions before 1970 and below zero are older than those after."""
-    contract = contract_for(Strategy.UPSERT, columns={**NARROW, "v": kind}, version_by="v", cursor="created_at")
+    contract = narrow(Strategy.UPSERT, columns={**NARROW, "v": kind}, version_by="v", cursor="created_at")
     base = {name: value for name, value in sample_rows(1)[0].items() if name in NARROW}
     moments = [datetime(1960, 1, 1), datetime(1950, 1, 1), datetime(1971, 1, 1)]
     numbers: list[Any] = [-5, -7, 3] if kind.startswith("int") else moments
@@ -151,7 +151,7 @@ def test_any_version_column_orders_rows(loads: Loads, kind: str) -> None:
 
 
 def test_a_composite_key_of_odd_types_is_compared_as_a_whole(loads: Loads) -> None:
-    contract = contract_for(
+    contract = narrow(
         Strategy.UPSERT, columns={**NARROW, "v": "text", "kind": "enum(a, b)"}, key=["v", "kind", "created_at"]
     )
     base = {name: value for name, value in sample_rows(1)[0].items() if name in NARROW}
@@ -165,7 +165,7 @@ def test_a_composite_key_of_odd_types_is_compared_as_a_whole(loads: Loads) -> No
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_full_refresh_replaces_any_table(loads: Loads, strategy: Strategy) -> None:
-    contract = contract_for(strategy)
+    contract = narrow(strategy)
     loads.load(contract, sample_rows(30, days=3))
 
     counts = _counts(loads, contract, sample_rows(10, first=5), sequence=2, strategy=Strategy.OVERWRITE)
@@ -179,7 +179,7 @@ def test_a_full_refresh_replaces_any_table(loads: Loads, strategy: Strategy) -> 
 
 
 def test_two_overwrites_leave_the_second(loads: Loads) -> None:
-    contract = contract_for(Strategy.OVERWRITE)
+    contract = narrow(Strategy.OVERWRITE)
     loads.load(contract, sample_rows(10))
     loads.load(contract, sample_rows(20, version=1), sequence=2)
     loads.load(contract, sample_rows(5, version=2), sequence=3)
@@ -190,8 +190,8 @@ def test_two_overwrites_leave_the_second(loads: Loads) -> None:
 def test_rows_past_their_time_do_not_disturb_the_counting(loads: Loads) -> None:
     """A merge may drop expired rows while they are being counted."""
     for strategy in (Strategy.APPEND, Strategy.REPLACE_PARTITION, Strategy.UPSERT):
-        base = contract_for(strategy).options_for("clickhouse")
-        contract = contract_for(strategy, table=f"old_{strategy.value}", options={**base, "ttl_days": 1})
+        base = narrow(strategy).options_for("clickhouse")
+        contract = narrow(strategy, table=f"old_{strategy.value}", options={**base, "ttl_days": 1})
         today = datetime.now(UTC).date()
         rows = [{**row, "day": today - timedelta(days=row["id"] % 2 * 100)} for row in sample_rows(20)]
         assert loads.load(contract, rows).inserted == 20
@@ -202,7 +202,7 @@ def test_rows_past_their_time_do_not_disturb_the_counting(loads: Loads) -> None:
 @pytest.mark.parametrize(("strategy", "fix"), [(Strategy.UPSERT, "Replacing"), (Strategy.APPEND, "engine: MergeTree")])
 def test_a_strategy_that_the_engine_cannot_run_is_refused(loads: Loads, strategy: Strategy, fix: str) -> None:
     preset = Strategy.UPSERT if strategy is Strategy.APPEND else Strategy.APPEND
-    contract = contract_for(preset, version_by="updated_at")
+    contract = narrow(preset, version_by="updated_at")
     with pytest.raises(Rejected, match=rf"^samples: clickhouse: {strategy.value} .*{fix}"):
         loads.load(contract, sample_rows(3), strategy=strategy)
 
@@ -213,7 +213,7 @@ def test_the_claims_of_the_class() -> None:
 
 
 def test_plans_of_two_tables_do_not_meet(loads: Loads) -> None:
-    one, two = (contract_for(Strategy.APPEND, table=name) for name in ("samples", "Samples"))
+    one, two = (narrow(Strategy.APPEND, table=name) for name in ("samples", "Samples"))
     plans: list[LoadPlan] = [loads.plan(one, sample_rows(5)), loads.plan(two, sample_rows(7), tag="-two")]
     for plan in plans:
         loads.again(plan)

@@ -13,7 +13,7 @@ from ownlens_plugins.api import LoadPlan, SqlValidationTarget, SupportsCheck, Su
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.testing import sample_rows
 
-from .loads import STRATEGIES, Loads, contract_for, day_rows
+from .loads import STRATEGIES, Loads, day_rows, narrow
 
 
 def _ask(target: SqlValidationTarget, select: str) -> list[tuple[Any, ...]]:
@@ -32,7 +32,7 @@ def _shown(loads: Loads, plan: LoadPlan, select: str) -> list[tuple[Any, ...]]:
 
 
 def test_only_the_touched_days_are_shown(loads: Loads) -> None:
-    contract = contract_for(Strategy.APPEND)
+    contract = narrow(Strategy.APPEND)
     loads.load(contract, day_rows(10, day=1))
     plan = loads.plan(contract, [*day_rows(3, day=2, first=20), *day_rows(3, day=3, first=30)], sequence=2)
     loads.again(plan)
@@ -41,7 +41,7 @@ def test_only_the_touched_days_are_shown(loads: Loads) -> None:
 
 
 def test_the_touched_days_of_a_timestamp_are_days_in_utc(loads: Loads) -> None:
-    contract = contract_for(Strategy.APPEND, partition_by="created_at")
+    contract = narrow(Strategy.APPEND, partition_by="created_at")
     loads.load(contract, day_rows(10, day=1))
     plan = loads.plan(contract, day_rows(3, day=2, first=20), sequence=2)
     loads.again(plan)
@@ -49,7 +49,7 @@ def test_the_touched_days_of_a_timestamp_are_days_in_utc(loads: Loads) -> None:
 
 
 def test_only_the_newest_version_of_a_row_is_shown(loads: Loads) -> None:
-    contract = contract_for(Strategy.UPSERT)
+    contract = narrow(Strategy.UPSERT)
     loads.load(contract, sample_rows(10))
     plan = loads.plan(contract, sample_rows(10, version=1), sequence=2)
     loads.again(plan)
@@ -58,7 +58,7 @@ def test_only_the_newest_version_of_a_row_is_shown(loads: Loads) -> None:
 
 def test_the_columns_are_those_of_the_contract(loads: Loads) -> None:
     for strategy in STRATEGIES:
-        contract = contract_for(strategy, table=f"samples_{strategy.value}")
+        contract = narrow(strategy, table=f"samples_{strategy.value}")
         plan = loads.plan(contract, sample_rows(3))
         loads.again(plan)
         target = loads.destination.validation_target(plan)
@@ -72,7 +72,7 @@ def test_the_columns_are_those_of_the_contract(loads: Loads) -> None:
 
 
 def test_an_empty_load_shows_the_whole_table(loads: Loads) -> None:
-    contract = contract_for(Strategy.APPEND)
+    contract = narrow(Strategy.APPEND)
     loads.load(contract, sample_rows(4))
     plan = loads.plan(contract, [], sequence=2)
     loads.again(plan)
@@ -80,7 +80,7 @@ def test_an_empty_load_shows_the_whole_table(loads: Loads) -> None:
 
 
 def test_a_view_in_use_is_not_cleared_and_one_of_a_dead_process_is(loads: Loads) -> None:
-    contract = contract_for(Strategy.APPEND)
+    contract = narrow(Strategy.APPEND)
     plan = loads.plan(contract, sample_rows(4))
     loads.again(plan)
     target = loads.destination.validation_target(plan)

@@ -54,6 +54,8 @@ class Applying:
             return self._copy_straight()
         if self.plan.strategy is Strategy.OVERWRITE:
             return self._overwrite(target)
+        if self.plan.rows == 0 and not target.has_kept:
+            return Counts()
         return self._merge(target)
 
     def _target(self) -> Target:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,7 +33,8 @@ class Scrubber:
 
     def line(self, error: BaseException) -> str:
         """Return an error's message as one masked line."""
-        return self.text(" ".join(str(error).split()) or type(error).__name__)
+        # Masked before it is folded: a secret may hold the blanks that folding takes away.
+        return " ".join(self.text(str(error)).split()) or type(error).__name__
 
     def trace(self, error: BaseException) -> str:
         """Return an error's stack trace, masked."""
@@ -40,7 +42,15 @@ class Scrubber:
 
 
 def _forms(secret: str) -> tuple[str, ...]:
-    return secret, quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1], secret.replace("'", "\\'")
+    return (
+        secret,
+        quote(secret, safe="", errors="surrogatepass"),
+        quote_plus(secret, errors="surrogatepass"),
+        repr(secret)[1:-1],
+        secret.replace("'", "\\'"),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+    )
 
 
 def secrets_of(value: Any, *, name: str = "") -> Iterator[str]:

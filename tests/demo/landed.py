@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.types.json import set_json_loads
 
 from ownlens_plugins.api import Destination, LoadPlan
-from ownlens_plugins.contracts import Kind, TableContract
+from ownlens_plugins.contracts import Kind, LogicalType, TableContract
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import Profile
 
@@ -41,15 +41,18 @@ def landed_rows(destination: Destination[Any, Any], contract: TableContract, reg
 
 def comparable(contract: TableContract, row: Row) -> Row:
     """Return a row's values in one form, whichever library made them."""
-    return tuple(_value(column.type.kind, value) for column, value in zip(contract.columns, row, strict=True))
+    return tuple(_value(column.type, value) for column, value in zip(contract.columns, row, strict=True))
 
 
-def _value(kind: Kind, value: Any) -> Any:
+def _value(given: LogicalType, value: Any) -> Any:
+    kind = given.kind
     if value is None:
         return None
+    if given.element is not None:
+        return [_value(given.element, item) for item in value]
     if kind is Kind.JSON:
         return json.dumps(json.loads(value, parse_float=str), sort_keys=True)
-    if kind is Kind.FLOAT32:
+    if kind is Kind.FLOAT32:  # PostgreSQL prints the shortest text of a float4, Arrow gives its exact value
         return float(np.float32(value))
     if kind is Kind.TIMESTAMPTZ:
         return value.timestamp(), value.microsecond

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -18,13 +19,14 @@ LONG = [password for password in PASSWORDS if len(password) >= 4]
 
 @pytest.mark.parametrize("secret", LONG)
 @pytest.mark.parametrize(
-    "spell", [str, lambda s: quote(s, safe=""), quote_plus, repr, lambda s: f"postgresql://u:{quote(s, safe='')}@h/db"]
+    "spell",
+    [str, lambda s: quote(s, safe=""), quote_plus, repr, json.dumps, lambda s: f"postgresql://u:{quote(s)}@h/db"],
 )
 def test_known_secrets_are_masked_in_every_spelling(secret: str, spell: object) -> None:
     text = spell(secret)  # type: ignore[operator]
     scrubbed = Scrubber([secret]).text(f"cannot connect with {text} to h")
     assert MASK in scrubbed
-    for form in (secret, quote(secret, safe=""), quote_plus(secret)):
+    for form in (secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]):
         assert form not in scrubbed
 
 
@@ -59,6 +61,10 @@ def test_errors_are_one_line_and_traces_are_masked() -> None:
     assert "hunter22" not in trace
     assert "test_scrubbing.py" in trace
     assert scrubber.line(ValueError()) == "ValueError"
+
+
+def test_a_secret_with_blanks_does_not_slip_through_the_folding_of_lines() -> None:
+    assert Scrubber(["two  blanks\n"]).line(ValueError("with two  blanks\n in it")) == f"with {MASK} in it"
 
 
 def test_secrets_are_found_wherever_settings_hold_them() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -183,6 +184,18 @@ def test_a_missing_or_damaged_part_is_refused(store: Store, harm: Callable[[Path
         load(store.destination, plan)
     assert store.landed() == []
     assert store.ledger() == []
+
+
+def test_a_refused_load_leaves_no_thread_and_no_connection(store: Store) -> None:
+    contract = sample_contract(destinations={"postgresql": {"strategy": "append", "on_conflict": "error"}})
+    store.load(sample_rows(1), contract=contract)
+    with pytest.raises(Rejected):
+        store.load(sample_rows(30_000), contract=contract, sequence=2, parts=20)
+    store.wait_for("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'ownlens'")
+    until = time.monotonic() + 10
+    while left := [thread.name for thread in threading.enumerate() if thread.name.startswith("ownlens")]:
+        assert time.monotonic() < until, left
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -52,7 +52,6 @@ class Connector:
 
     def __init__(self, config: PostgreSQLConfig) -> None:
         self._config = config
-        self._lock = threading.Lock()
         self._database: Any = None
 
     def connect(self) -> Connection:
@@ -66,15 +65,15 @@ class Connector:
         return Connection(link, Patience.of(self._config))
 
     def _shared_database(self) -> Any:
-        with self._lock:
-            if self._database is None:
-                self._database = adbc_driver_postgresql.connect(conninfo(self._config))
-            return self._database
+        # Without a lock: one thread that waits for a dead server would hold it, and two catalogues do no harm.
+        database = self._database
+        if database is None:
+            database = self._database = adbc_driver_postgresql.connect(conninfo(self._config))
+        return database
 
     def close(self) -> None:
         """Forget the shared catalogue; it holds no connection."""
-        with self._lock:
-            self._database = None
+        self._database = None
 
 
 class Connection:

@@ -22,7 +22,7 @@ class Database:
         self._config = config
         self._connector = Connector(config)
 
-    def context(self, table: str, *, references: bool = False) -> Context:
+    def context(self, table: str | None, *, references: bool = False) -> Context:
         return Context(table, self._config.place, references)
 
     @contextmanager
@@ -32,9 +32,9 @@ class Database:
         Raises:
             Retryable, Rejected: the server is not there, refuses, or is set to lose committed data.
         """
-        connection = self._connect()
+        connection = self._connect(context)
         try:
-            self._begin(connection, reading=reading)
+            self._begin(connection, context, reading=reading)
             yield connection
         except DriverError as error:
             # From None: the driver's text quotes rows.
@@ -42,17 +42,17 @@ class Database:
         finally:
             connection.roll_back()
 
-    def _connect(self) -> Connection:
+    def _connect(self, context: Context) -> Connection:
         try:
             return self._connector.connect()
         except DriverError as error:
-            raise unreachable(error, self._config) from None
+            raise unreachable(error, self._config, context) from None
 
-    def _begin(self, connection: Connection, *, reading: bool) -> None:
+    def _begin(self, connection: Connection, context: Context, *, reading: bool) -> None:
         connection.begin(reading=reading)
         synchronous, version, *_ = connection.run(sql.settings(self._config))[0]
         major = int(version) // 10_000
-        place = f"postgresql at {self._config.place}"
+        place = context.whereabouts
         if major < OLDEST_VERSION:
             raise Rejected(f"{place}: version {major} is too old; use PostgreSQL {OLDEST_VERSION} or newer")
         if synchronous == "off" and not reading:

@@ -113,7 +113,7 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
             Retryable: not reachable now.
             Rejected: the server refuses, is older than 15, or runs with synchronous_commit off.
         """
-        with self._database.transaction(self._database.context("check")):
+        with self._database.transaction(self._database.context(None)):
             pass
 
     def validation_target(self, plan: LoadPlan) -> SqlValidationTarget:

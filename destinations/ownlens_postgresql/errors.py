@@ -72,9 +72,28 @@ def _text(value: bytes | str) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def unreachable(error: BaseException, config: PostgreSQLConfig) -> OwnLensError:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where an error happened, as the message names it. `references` says that foreign keys are being kept."""
+
+    table: str | None
+    place: str
+    references: bool = False
+
+    @property
+    def where(self) -> str:
+        """The table and the destination, as every message begins."""
+        return f"{self.table}: postgresql" if self.table else "postgresql"
+
+    @property
+    def whereabouts(self) -> str:
+        """The same with the server."""
+        return f"{self.where} at {self.place}"
+
+
+def unreachable(error: BaseException, config: PostgreSQLConfig, context: Context) -> OwnLensError:
     """Return the error for a connection that was not made."""
-    place = f"postgresql at {config.place}"
+    place = context.whereabouts
     reason = _QUOTED.sub('""', str(error)).lower() if isinstance(error, adbc.Error) else ""
     if any(sign in reason for sign in _BUSY):
         return Retryable(f"{place}: the server has no free connection; run it again, or raise its max_connections")
@@ -86,19 +105,10 @@ def unreachable(error: BaseException, config: PostgreSQLConfig) -> OwnLensError:
     return Retryable(f"{place}: not reachable; check that the server runs and that host and port are right")
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Where an error happened, as the message names it. `references` says that foreign keys are being kept."""
-
-    table: str
-    place: str
-    references: bool = False
-
-
 def translate(error: BaseException, context: Context) -> OwnLensError:
     """Return the error for a statement before COMMIT was sent: nothing has landed."""
     found = diagnose(error)
-    where = f"{context.table}: postgresql"
+    where = context.where
     if found.sqlstate is None:
         return _without_state(error, context)
     if found.sqlstate == FOREIGN_KEY_VIOLATION and context.references:
@@ -108,7 +118,7 @@ def translate(error: BaseException, context: Context) -> OwnLensError:
         return Retryable(f"{where}: a table vanished while the load ran ({found}); run it again")
     if found.is_any(_TRANSIENT):
         return Retryable(f"{where} could not finish now: {found}; run it again")
-    return Rejected(f"{where} refused: {found}; {_fix(found, context)}")
+    return Rejected(f"{where} refused: {found}; {_fix(found)}")
 
 
 def _without_state(error: BaseException, context: Context) -> OwnLensError:
@@ -116,19 +126,19 @@ def _without_state(error: BaseException, context: Context) -> OwnLensError:
         isinstance(error, adbc.Error) and error.status_code == adbc.AdbcStatusCode.IO
     )
     if lost:
-        return Retryable(f"{context.table}: postgresql at {context.place}: the connection was lost; run it again")
+        return Retryable(f"{context.whereabouts}: the connection was lost; run it again")
     return Rejected(
-        f"{context.table}: postgresql's driver refused the rows ({type(error).__name__}); "
+        f"{context.where}'s driver refused the rows ({type(error).__name__}); "
         "check that the staged columns have the contract's types"
     )
 
 
-def _fix(found: Diagnosis, context: Context) -> str:
+def _fix(found: Diagnosis) -> str:
     state = found.sqlstate or ""
     if state == UNIQUE_VIOLATION:
         return "set on_conflict: skip or update, or remove the duplicate from the source"
     if state == FOREIGN_KEY_VIOLATION:
-        return f"load the referenced rows first, or drop the constraint from {context.table}"
+        return "load the referenced rows first, or drop the constraint from the table"
     if state == "42501":
         return "grant the right to the profile's user"
     if state == "25006":
@@ -142,9 +152,7 @@ def unknown_commit(error: BaseException, context: Context) -> OwnLensError:
     """Return the error for a COMMIT that did not succeed: a refusal is certain, silence is not."""
     found = diagnose(error)
     if found.sqlstate is None or found.is_any(_UNDECIDED):
-        return CommitUnknown(
-            f"{context.table}: postgresql at {context.place} gave no answer to COMMIT; run it again to find out"
-        )
+        return CommitUnknown(f"{context.whereabouts} gave no answer to COMMIT; run it again to find out")
     return translate(error, context)
 
 

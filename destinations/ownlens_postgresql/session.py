@@ -52,8 +52,8 @@ class PostgreSQLSession(LoadSession):
                     reach("before_commit")
                     self._database.commit(connection, context)
                     reach("commit_sent")
-        except Retryable:
-            # The table may have changed under the load: look at it again before the next one.
+        except (Retryable, Rejected):
+            # The table may have changed since it was opened: look at it again before the next load.
             self._forget_table(self._plan.table)
             raise
         reach("after_commit")

@@ -95,6 +95,7 @@ def test_a_server_that_is_not_there(store: Store) -> None:
     for address in ({"host": "127.0.0.1", "port": free_port()}, {"host": "/nowhere"}, {"host": "no.such.host.invalid"}):
         destination = reaching(store, **address, password=CANARY, sslmode="prefer")
         message = failure(lambda destination=destination: load(destination, plan), Retryable)
+        assert message.startswith("samples: postgresql at ")
         assert "not reachable; check that the server runs" in message
 
 

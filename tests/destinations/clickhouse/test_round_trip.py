@@ -125,14 +125,14 @@ def test_days_far_away_keep_partitions_of_their_own(loads: Loads) -> None:
 
 
 def test_days_of_timestamps_far_away_keep_partitions_of_their_own(loads: Loads) -> None:
-    """toDate would put everything before 1970 onto other days."""
+    """toDate has 16 bits: the last day of 1969 would share a partition with 2149-06-06, and be replaced with it."""
     options = {"strategy": "replace_partition", "partition": "day"}
     contract = contract_for(
         Strategy.REPLACE_PARTITION, columns=NARROW, partition_by="created_at", extraction="whole", options=options
     )
     base = {name: value for name, value in sample_rows(1)[0].items() if name in NARROW}
     moments = [datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)]
-    moments += [datetime(2150, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)]
+    moments += [datetime(2149, 6, 6, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)]
     rows = [{**base, "id": index, "created_at": moment} for index, moment in enumerate(moments)]
     loads.load(contract, rows)
 

@@ -139,10 +139,7 @@ def test_a_store_that_does_not_answer_is_asked_again(tmp_path: Path) -> None:
     assert store.released == 1
 
 
-@pytest.mark.parametrize("statement_with", ["SELECT count(*) AS count_1", "column_values.unique"])
-def test_a_connection_lost_in_the_middle_is_retryable(
-    postgresql: PostgresqlRows, tmp_path: Path, statement_with: str
-) -> None:
+def test_a_connection_lost_in_the_middle_is_retryable(postgresql: PostgresqlRows, tmp_path: Path) -> None:
     contract = sample_contract()
     postgresql.hold(contract, sample_rows(3))
     plan = postgresql.plan(contract, sample_rows(3), tmp_path)
@@ -150,7 +147,7 @@ def test_a_connection_lost_in_the_middle_is_retryable(
 
     def end(_connection: object, cursor: psycopg.Cursor[object], statement: str, *_: object) -> None:
         nonlocal ended
-        if statement_with in statement:
+        if "SELECT count(*) AS count_1" in statement:
             ended += 1
             pid = cursor.connection.info.backend_pid
             address = postgresql.url.set(drivername="postgresql").render_as_string(hide_password=False)

@@ -18,6 +18,7 @@ from ownlens_plugins.contracts import contract_from
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.testing import make_plan
 
+from .figures import figures
 from .lake import ROUNDS, ROWS_PER_PART, contract, rows
 
 
@@ -74,12 +75,10 @@ def _seconds(step: Callable[[], object]) -> float:
 
 
 def _figures(count: int, ours: float, limit: float) -> dict[str, Any]:
-    return {
-        "destination": "clickhouse",
-        "what": "append, 2 month partitions, embedded engine",
-        "rows": count,
-        "rows_per_second": round(count / ours),
-        "limit": "INSERT ... SELECT FROM file() of the same files",
-        "limit_rows_per_second": round(count / limit),
-        "ratio": round(limit / ours, 2),
-    }
+    return figures(
+        count,
+        ours=ours,
+        limit=limit,
+        what="append, 2 month partitions, embedded engine",
+        limited_by="INSERT ... SELECT FROM file() of the same files",
+    )

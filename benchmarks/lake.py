@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,8 @@ from ownlens_plugins.testing.samples import make_plan
 from ownlens_s3.columns import to_lake
 from ownlens_s3.config import S3Config
 from ownlens_s3.destination import S3Destination
+
+from .figures import figures
 
 DAYS = 60
 ROWS_PER_PART = 500_000
@@ -125,25 +123,6 @@ def _seconds(step: Callable[[], object]) -> float:
 
 
 def _figures(count: int, ours: float, limit: float) -> dict[str, Any]:
-    return {
-        "destination": "s3",
-        "what": "delta append, 60 day partitions",
-        "rows": count,
-        "rows_per_second": round(count / ours),
-        "limit": "delta-rs append from memory",
-        "limit_rows_per_second": round(count / limit),
-        "ratio": round(limit / ours, 2),
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measure(arguments.rows, Path(folder)), indent=2))
-
-
-if __name__ == "__main__":
-    main()
+    return figures(
+        count, ours=ours, limit=limit, what="delta append, 60 day partitions", limited_by="delta-rs append from memory"
+    )

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ from ownlens_plugins.testing import make_plan
 from ownlens_postgresql.config import PostgreSQLConfig
 from ownlens_postgresql.destination import PostgreSQLDestination
 
+from .figures import figures
 from .lake import ROUNDS, ROWS_PER_PART, contract, rows
 
 CHUNK = 1 << 18
@@ -101,25 +98,10 @@ def _settle(host: str) -> None:
 
 
 def _figures(count: int, ours: float, limit: float) -> dict[str, Any]:
-    return {
-        "destination": "postgresql",
-        "what": "append into an empty table with its primary key",
-        "rows": count,
-        "rows_per_second": round(count / ours),
-        "limit": "binary COPY of encoded data",
-        "limit_rows_per_second": round(count / limit),
-        "ratio": round(limit / ours, 2),
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measure(arguments.rows, Path(folder)), indent=2))
-
-
-if __name__ == "__main__":
-    main()
+    return figures(
+        count,
+        ours=ours,
+        limit=limit,
+        what="append into an empty table with its primary key",
+        limited_by="binary COPY of encoded data",
+    )

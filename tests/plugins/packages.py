@@ -27,10 +27,10 @@ class {cls}(Destination[Config, DestinationOptions]):
         return None
 
     def open(self, plan):
-        raise NotImplementedError
+        raise AssertionError("only listed, never loaded into")
 
     def read(self, plan):
-        raise NotImplementedError
+        raise AssertionError("only listed, never loaded into")
 
 @hookimpl
 def ownlens_destinations():

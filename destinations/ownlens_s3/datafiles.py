@@ -172,7 +172,7 @@ class _OpenFile:
 
     def _close(self, sink: pa.NativeFile) -> int:
         if sink.closed:  # by the compressed stream on top of it
-            return self.folder.sizes([self.path])[self.path]
+            return self.folder.sizes([self.path]).get(self.path, 0)  # 0: another attempt has cleared this one away
         size = int(sink.tell())
         sink.close()
         return size

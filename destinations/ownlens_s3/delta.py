@@ -47,6 +47,7 @@ from .ledger import (
 )
 from .merging import is_newer, quoted, same_row
 from .paths import Layout, layout_of
+from .writer import require_all
 
 LOG = "_delta_log"
 CHECKPOINT_EVERY = 100
@@ -295,12 +296,15 @@ class DeltaLake:
         return {quoted(name): f"s.{quoted(name)}" for name in self.schema.names}
 
     def _source(self, plan: LoadPlan) -> Iterator[pa.RecordBatch]:
+        rows = 0
         for batch in plan.reader():
+            rows += batch.num_rows
             lake = to_lake(self.contract, batch)
             columns = [*lake.columns]
             if self.layout is not None and self.layout.derived:
                 columns.append(_partition_values(self.layout, self.layout.numbers(batch)))
             yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        require_all(plan, rows)  # an error here makes the merge fail before it commits
 
     # -- reading and keeping ----------------------------------------------------------------------------------------
 

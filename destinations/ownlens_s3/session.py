@@ -25,7 +25,7 @@ from .files import FileTable
 from .folder import TableFolder
 from .formats import AnyTable
 from .ledger import Attempt, LedgerEntry, discard, new_entry, overtaken, write_entry
-from .writer import FileWriter, MergeWriter
+from .writer import FileWriter, MergeWriter, require_all
 
 logger = logging.getLogger("ownlens.s3")
 # Loads of one table take turns: each loser of a race looks again and commits on top of the winner.
@@ -55,7 +55,7 @@ class LakeSession(LoadSession):
         self.marker = marker
         self._others = others
         self._replaced = replaced
-        self._files_writer = FileWriter(config, plan, marker.attempt)
+        self._files_writer = FileWriter(config, plan, marker.attempt, marker.name)
         self._sent = False
         self._used: set[str] | None = None
 
@@ -155,9 +155,10 @@ class LakeSession(LoadSession):
         """Return the receipts' files, all of them present in full.
 
         Raises:
-            Retryable: a file is missing or has another size.
+            Rejected: they hold other rows than were staged. Retryable: a file is missing or has another size.
         """
         files = [data_file(document) for receipt in receipts for document in receipt.payload.get("files", ())]
+        require_all(self.plan, sum(file.rows for file in files))
         sizes = self.folder.sizes(file.path for file in files)
         if lost := sum(sizes.get(file.path) != file.bytes for file in files):
             raise Retryable(f"{self.plan.table}: s3 lost {lost} of {len(files)} new files; run it again")
@@ -199,7 +200,7 @@ class DeltaSession(LakeSession):
 
     def _commit_on(self, table: DeltaTable, receipts: Sequence[Receipt]) -> LedgerEntry:
         entry = new_entry(self.plan, self.marker.attempt)
-        files = self._files(receipts)
+        files = [] if self._merges else self._files(receipts)
         self._sent = True
         before = table.version()
         if self.plan.strategy is Strategy.OVERWRITE:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ownlens_plugins.api import LoadPlan, Receipt, StagedPart
 from ownlens_plugins.contracts import TableContract
-from ownlens_plugins.errors import Rejected
+from ownlens_plugins.errors import Rejected, Retryable
 from ownlens_plugins.faults import reach
 
 from .columns import lake_schema, to_lake
@@ -37,23 +37,36 @@ class FileWriter:
     """Writes parts as data files. Every call makes new names, so a part written twice is two sets of files.
 
     `written` collects the paths that this very object wrote. A copy on another worker starts its own, so receipts
-    that name other paths tell the session that it does not know all files of its attempt.
+    that name other paths tell the session that it does not know all files of its attempt. `marker` names the file that
+    is there for as long as the attempt is not over.
     """
 
     config: S3Config
     plan: LoadPlan
     attempt: str
+    marker: str
     written: set[str] = field(default_factory=set, compare=False)
 
-    def __reduce__(self) -> tuple[type[FileWriter], tuple[S3Config, LoadPlan, str]]:
-        return FileWriter, (self.config, self.plan, self.attempt)
+    def __reduce__(self) -> tuple[type[FileWriter], tuple[S3Config, LoadPlan, str, str]]:
+        return FileWriter, (self.config, self.plan, self.attempt, self.marker)
 
     def write(self, part: StagedPart) -> Receipt:
-        """Write one part and return its files in the receipt."""
+        """Write one part and return its files in the receipt.
+
+        Raises:
+            Retryable: the attempt is over, so that nobody would clear these files; they are deleted again.
+        """
         with explained(self.plan.table, "write a part"):
             receipt = self._write(part)
+            self._require_attempt(receipt)
         reach("part_written")
         return receipt
+
+    def _require_attempt(self, receipt: Receipt) -> None:
+        folder = table_folder(self.config, self.plan.contract.path)
+        if not folder.sizes([self.marker]):
+            folder.delete([file["path"] for file in receipt.payload["files"]])
+            raise Retryable(f"{self.plan.table}: this attempt at s3 is over, another one went on; run the load again")
 
     def _write(self, part: StagedPart) -> Receipt:
         contract, options = self.plan.contract, lake_options(self.plan)
@@ -72,6 +85,16 @@ class FileWriter:
             files.drop()
             raise
         return Receipt(part.part_id, rows, {"files": [file.as_document() for file in finished]})
+
+
+def require_all(plan: LoadPlan, rows: int) -> None:
+    """Compare the rows on their way into the table with the manifest.
+
+    Raises:
+        Rejected: there are fewer or more.
+    """
+    if rows != plan.rows:
+        raise Rejected(f"{plan.table}: {plan.rows} rows are staged, but s3 has {rows} of them; stage the table again")
 
 
 @dataclass(frozen=True)

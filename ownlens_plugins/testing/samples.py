@@ -86,12 +86,29 @@ def _row(index: int, version: int, days: int) -> dict[str, Any]:
 
 def sample_table(contract: TableContract, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Return rows as an Arrow table in the contract's schema."""
-    columns = []
-    for field in contract.arrow_schema:
-        storage = field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
-        array = pa.array([row.get(field.name) for row in rows], storage)
-        columns.append(pa.ExtensionArray.from_storage(field.type, array) if storage is not field.type else array)
+    columns = [storage_array(field.type, [row.get(field.name) for row in rows]) for field in contract.arrow_schema]
     return pa.Table.from_arrays(columns, schema=contract.arrow_schema)
+
+
+def storage_array(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
+    """Return values, given in the type's storage (a uuid as 16 bytes, a time also as microseconds), as an array."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(kind, pa.array(values, kind.storage_type))
+    if pa.types.is_time64(kind) and any(isinstance(value, int) for value in values):
+        return pa.array(values, pa.int64()).cast(kind)
+    if pa.types.is_list(kind):
+        return _list_array(kind, values)
+    return pa.array(values, kind)
+
+
+def _list_array(kind: pa.ListType, lists: Sequence[Any]) -> pa.Array:
+    flat = [value for values in lists if values is not None for value in values]
+    offsets = [0]
+    for values in lists:
+        offsets.append(offsets[-1] + len(values or []))
+    nulls = pa.array([values is None for values in lists], pa.bool_())
+    array = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), storage_array(kind.value_type, flat), mask=nulls)
+    return array.cast(kind)
 
 
 def make_plan(

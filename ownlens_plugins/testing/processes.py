@@ -1,0 +1,182 @@
+"""Loads in processes of their own, which can be killed at a named moment."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from ..api import Destination, LoadPlan, LoadResult, LoadSession, Receipt
+from ..engine.loading import load
+from ..errors import Retryable
+
+# Moments between the engine's calls: every destination comes by them, without any help of its own.
+CALLS = ("opened", "written", "committing", "committed", "aborting")
+PATIENCE_SECONDS = 120
+
+_PROCESSES = multiprocessing.get_context("forkserver")
+
+
+def prepare(modules: Iterable[str]) -> None:
+    """Name the modules that every process starts with; without effect once the first process has been started."""
+    # A process forked from one that has imported everything starts in milliseconds, and has no threads of ours.
+    _PROCESSES.set_forkserver_preload(["pytest", __name__, *modules])
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one process does: load the plans one after the other, again after each error that says so.
+
+    `fault` is a moment of `CALLS` or a point of `ownlens_plugins.faults`; the process dies when it comes by. All
+    processes with the same `not_before` (seconds since the epoch) start their loads together.
+    """
+
+    destination_type: type[Destination[Any, Any]]
+    config: Any
+    plans: Sequence[LoadPlan]
+    fault: str = ""
+    not_before: float = 0.0
+
+
+class Running:
+    """A started process."""
+
+    def __init__(self, work: Work) -> None:
+        self._results, theirs = _PROCESSES.Pipe(duplex=False)
+        self._process: BaseProcess = _PROCESSES.Process(target=_run, args=(work, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def killed(self) -> bool:
+        """Wait for the end; tell whether the process was killed before it was done.
+
+        Raises:
+            AssertionError: it ended with an error, or not in time.
+        """
+        self._process.join(PATIENCE_SECONDS)
+        code = self._process.exitcode
+        assert code in {0, -signal.SIGKILL}, f"a loading process ended with {code}: see its output"
+        return code != 0
+
+    def kill(self) -> None:
+        """Kill the process now, wherever it is."""
+        self._process.kill()
+        self._process.join()
+
+    def results(self) -> list[LoadResult]:
+        """Wait for the end; return one result a plan.
+
+        Raises:
+            AssertionError: the process failed.
+        """
+        assert self._results.poll(PATIENCE_SECONDS), "a loading process did not end in time"
+        try:
+            outcome = self._results.recv()
+        except EOFError:
+            outcome = f"exit code {self._process.exitcode}"
+        self._process.join(PATIENCE_SECONDS)
+        assert isinstance(outcome, list), f"a loading process failed: {outcome}"
+        return outcome
+
+
+def run_all(works: Iterable[Work]) -> list[list[LoadResult]]:
+    """Run processes at the same time; return their results."""
+    started = [Running(work) for work in works]
+    return [each.results() for each in started]
+
+
+def _run(work: Work, results: Connection) -> None:
+    destination: Any = work.destination_type(work.config)
+    if work.fault in CALLS:
+        destination = _Mortal(destination, work.fault)
+    elif work.fault:
+        os.environ["OWNLENS_FAULT"] = f"{work.fault}:kill"
+    time.sleep(max(0.0, work.not_before - time.time()))
+    try:
+        results.send([until_done(destination, plan) for plan in work.plans])
+    except Exception as error:
+        results.send(f"{type(error).__name__}: {error}")
+        if not work.fault:
+            raise
+    destination.close()
+    sys.stdout.flush()
+    # Threads of drivers may wait for ever; the work is done.
+    os._exit(0)
+
+
+def until_done(destination: Destination[Any, Any], plan: LoadPlan, *, seconds: float = 60) -> LoadResult:
+    """Load as a flow does: again after every error that says so, until the time is over."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return load(destination, plan)
+        except Retryable:
+            if time.monotonic() > until:
+                raise
+            # An embedded store may admit one process at a time: let another one in.
+            destination.close()
+            time.sleep(0.02)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Mortal:
+    """A destination whose process dies between two calls of the engine."""
+
+    def __init__(self, inner: Destination[Any, Any], call: str) -> None:
+        self._inner, self._call = inner, call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def open(self, plan: LoadPlan) -> _MortalSession:
+        session = self._inner.open(plan)
+        if self._call == "opened":
+            _die()
+        return _MortalSession(session, self._call)
+
+
+class _MortalSession(LoadSession):
+    def __init__(self, inner: LoadSession, call: str) -> None:
+        self._inner, self._call = inner, call
+
+    @property
+    def writer(self) -> Any:
+        return _MortalWriter(self._inner.writer, self._call)
+
+    def commit(self, receipts: Sequence[Receipt]) -> LoadResult:
+        if self._call == "committing":
+            _die()
+        result = self._inner.commit(receipts)
+        if self._call == "committed":
+            _die()
+        return result
+
+    def abort(self) -> None:
+        if self._call == "aborting":
+            _die()
+        self._inner.abort()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+@dataclass(frozen=True)
+class _MortalWriter:
+    inner: Any
+    call: str
+
+    def write(self, part: Any) -> Receipt:
+        receipt: Receipt = self.inner.write(part)
+        if self.call == "written":
+            _die()
+        return receipt

@@ -1,0 +1,1 @@
+"""What every destination promises, one file for each kind of promise."""

@@ -1,0 +1,297 @@
+"""A small complete destination: tables in one SQLite file. It keeps every promise, and the liars break one each."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from .. import faults
+from ..api import (
+    Destination,
+    DestinationOptions,
+    LoadPlan,
+    LoadResult,
+    LoadSession,
+    Receipt,
+    StagedPart,
+    StrictModel,
+    new_attempt,
+)
+from ..contracts import Strategy
+from ..errors import Rejected, Retryable, StagedSetChanged
+
+_TABLES = """
+CREATE TABLE ledger (name TEXT, sequence INT, digest TEXT, result TEXT, PRIMARY KEY (name, sequence));
+CREATE TABLE landed (name TEXT, key TEXT, version TEXT, day TEXT, row BLOB);
+CREATE INDEX landed_key ON landed (name, key);
+CREATE TABLE attempts (attempt TEXT PRIMARY KEY, owner INT, name TEXT);
+CREATE TABLE staged (attempt TEXT, name TEXT, part TEXT, key TEXT, version TEXT, day TEXT, row BLOB);
+"""
+_SAME = "landed.name = staged.name AND landed.key = staged.key"
+
+
+class ReferenceConfig(StrictModel):
+    """`path` names the SQLite file."""
+
+    path: str
+
+
+@contextmanager
+def transaction(path: str) -> Iterator[sqlite3.Connection]:
+    """Run one transaction that keeps all others out.
+
+    Raises:
+        Retryable: the file is busy or cannot be opened.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")  # a killed process loses nothing by it
+            connection.execute("BEGIN IMMEDIATE")
+            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                for statement in _TABLES.split(";"):
+                    connection.execute(statement)
+            yield connection
+            connection.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        raise Retryable(f"reference: {path} cannot be used now ({error}); run the load again") from error
+
+
+def encoded(batch: pa.RecordBatch) -> Iterator[bytes]:
+    """Return each row as Arrow writes it, so that any value comes back as it was."""
+    for number in range(batch.num_rows):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as stream:
+            stream.write_batch(batch.slice(number, 1))
+        yield sink.getvalue().to_pybytes()
+
+
+@dataclass(frozen=True)
+class ReferenceWriter:
+    """Stages parts under the attempt's name."""
+
+    path: str
+    plan: LoadPlan
+    attempt: str
+
+    def write(self, part: StagedPart) -> Receipt:
+        rows = list(self.rows(part))
+        with transaction(self.path) as connection:
+            self.stage(connection, part, rows)
+        return Receipt(part.part_id, len(rows), {"attempt": self.attempt})
+
+    def stage(self, connection: sqlite3.Connection, part: StagedPart, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Put rows where no reader looks; a part that is written again replaces itself.
+
+        Raises:
+            Retryable: the attempt is over, and nobody would look for its rows any more.
+        """
+        if not connection.execute("SELECT 1 FROM attempts WHERE attempt = ?", (self.attempt,)).fetchone():
+            raise Retryable(f"{self.plan.table}: this attempt at reference is over; run the load again")
+        connection.execute("DELETE FROM staged WHERE attempt = ? AND part = ?", (self.attempt, part.part_id))
+        mark = (self.attempt, self.plan.table, part.part_id)
+        connection.executemany("INSERT INTO staged VALUES (?, ?, ?, ?, ?, ?, ?)", [(*mark, *row) for row in rows])
+
+    def rows(self, part: StagedPart) -> Iterator[tuple[Any, ...]]:
+        """Yield key, version, day and the encoded row.
+
+        Raises:
+            Rejected: the part's file is damaged.
+        """
+        contract = self.plan.contract
+        try:
+            for batch in self.plan.read_part(part):
+                for row, content in zip(batch.to_pylist(), self.encode(batch), strict=True):
+                    key = json.dumps([row[name] for name in contract.key], default=str)
+                    version = str(row[contract.version_by]) if contract.version_by else ""
+                    yield key, version, str(row.get(contract.partition_by or "")), content
+        except (OSError, pa.ArrowInvalid) as error:
+            raise Rejected(
+                f"{contract.table}: a part for reference is damaged ({type(error).__name__}); stage the table again"
+            ) from error
+
+    def encode(self, batch: pa.RecordBatch) -> Iterable[bytes]:
+        return encoded(batch)
+
+
+class ReferenceSession(LoadSession):
+    """One attempt: parts are staged, then one transaction moves them and writes the ledger."""
+
+    writer_type: type[ReferenceWriter] = ReferenceWriter
+
+    def __init__(self, destination: ReferenceDestination, plan: LoadPlan) -> None:
+        self.destination, self.plan, self.attempt = destination, plan, new_attempt()
+        self.path = destination.config.path
+
+    @property
+    def writer(self) -> ReferenceWriter:
+        return self.writer_type(self.path, self.plan, self.attempt)
+
+    def commit(self, receipts: Sequence[Receipt]) -> LoadResult:
+        faults.reach("before_commit")
+        with transaction(self.path) as connection:
+            if done := self.destination.found(connection, self.plan):
+                result = replace(done, replayed=True)
+            else:
+                result = self.apply(connection, receipts)
+                faults.reach("before_ledger")
+                self.mark(connection, result)
+            self.clear(connection)
+        faults.reach("commit_sent")
+        return result
+
+    def apply(self, connection: sqlite3.Connection, receipts: Sequence[Receipt]) -> LoadResult:
+        """Move the attempt's rows into the table.
+
+        Raises:
+            Rejected: they are not as many as the plan names.
+        """
+        plan = self.plan
+        self.check(connection, receipts)
+        if plan.strategy is Strategy.UPSERT:
+            return self.upsert(connection)
+        if plan.strategy is Strategy.OVERWRITE:
+            connection.execute("DELETE FROM landed WHERE name = ?", (plan.table,))
+        if plan.strategy is Strategy.REPLACE_PARTITION:
+            days = "SELECT day FROM staged WHERE attempt = ?"
+            connection.execute(f"DELETE FROM landed WHERE name = ? AND day IN ({days})", (plan.table, self.attempt))
+        return LoadResult(plan.load_id, plan.digest, rows=plan.rows, inserted=self.insert(connection))
+
+    def check(self, connection: sqlite3.Connection, receipts: Sequence[Receipt]) -> None:
+        """Compare what is staged with the plan."""
+        mine = "SELECT count(*) FROM staged WHERE attempt = ?"
+        staged = connection.execute(mine, (self.attempt,)).fetchone()[0]
+        if staged != self.plan.rows or len(receipts) != len(self.plan.parts):
+            raise Rejected(
+                f"{self.plan.table}: reference holds {staged} of {self.plan.rows} staged rows; stage the table again"
+            )
+
+    def insert(self, connection: sqlite3.Connection) -> int:
+        """Copy staged rows into the table; return how many."""
+        columns = "name, key, version, day, row"
+        query = f"INSERT INTO landed SELECT {columns} FROM staged WHERE attempt = ?"
+        return connection.execute(query, (self.attempt,)).rowcount
+
+    def upsert(self, connection: sqlite3.Connection) -> LoadResult:
+        """Replace rows by newer ones."""
+        plan, mine = self.plan, (self.attempt,)
+        older = f"SELECT 1 FROM landed WHERE {_SAME} AND landed.version >= staged.version"
+        dropped = connection.execute(f"DELETE FROM staged WHERE attempt = ? AND EXISTS ({older})", mine).rowcount
+        newer = f"SELECT 1 FROM staged WHERE {_SAME} AND staged.attempt = ?"
+        updated = connection.execute(f"DELETE FROM landed WHERE EXISTS ({newer})", mine).rowcount
+        inserted = self.insert(connection) - updated
+        return LoadResult(plan.load_id, plan.digest, plan.rows, inserted, updated, unchanged=dropped)
+
+    def mark(self, connection: sqlite3.Connection, result: LoadResult) -> None:
+        """Write the ledger's row, in the same transaction as the table's."""
+        counts = {name: getattr(result, name) for name in ("rows", "inserted", "updated", "unchanged")}
+        row = (self.plan.table, self.plan.sequence, self.plan.digest, json.dumps(counts))
+        connection.execute("INSERT INTO ledger VALUES (?, ?, ?, ?)", row)
+
+    def clear(self, connection: sqlite3.Connection) -> None:
+        """End the attempt and drop what it staged."""
+        for table in ("staged", "attempts"):
+            connection.execute(f"DELETE FROM {table} WHERE attempt = ?", (self.attempt,))
+
+    def abort(self) -> None:
+        faults.reach("abort")
+        with transaction(self.path) as connection:
+            self.clear(connection)
+
+    def close(self) -> None:
+        with suppress(Retryable), transaction(self.path) as connection:
+            self.clear(connection)
+
+
+class ReferenceDestination(Destination[ReferenceConfig, DestinationOptions]):
+    """Slow, and right. Several threads and processes may use one file."""
+
+    name = "reference"
+    config_type = ReferenceConfig
+    options_type = DestinationOptions
+    strategies = frozenset(Strategy)
+    session_type: type[ReferenceSession] = ReferenceSession
+
+    def find_commit(self, plan: LoadPlan) -> LoadResult | None:
+        with transaction(self.config.path) as connection:
+            return self.found(connection, plan)
+
+    def found(self, connection: sqlite3.Connection, plan: LoadPlan) -> LoadResult | None:
+        """Return what the ledger says of the load; one that a newer load overtook is done, with 0 rows."""
+        query = "SELECT sequence, digest, result FROM ledger WHERE name = ? AND sequence >= ? ORDER BY 1 LIMIT 1"
+        row = connection.execute(query, (plan.table, plan.sequence)).fetchone()
+        if row is None:
+            return None
+        sequence, digest, result = row
+        if sequence > plan.sequence:
+            return LoadResult(plan.load_id, plan.digest, rows=0, inserted=0, replayed=True)
+        if digest != plan.digest:
+            raise StagedSetChanged(f"{plan.table}: reference holds {plan.load_id} with another digest; stage a new set")
+        return LoadResult(plan.load_id, digest, **json.loads(result))
+
+    def open(self, plan: LoadPlan) -> LoadSession:
+        if plan.strategy not in self.strategies:
+            raise Rejected(
+                f"{plan.table}: reference has no strategy {plan.strategy}; use one of {sorted(self.strategies)}"
+            )
+        with transaction(self.config.path) as connection:
+            self.clear_dead(connection, plan)
+            session = self.session_type(self, plan)
+            connection.execute("INSERT INTO attempts VALUES (?, ?, ?)", (session.attempt, os.getpid(), plan.table))
+        faults.reach("stage_open")
+        return session
+
+    def clear_dead(self, connection: sqlite3.Connection, plan: LoadPlan) -> None:
+        """Delete what the attempts of dead processes staged for the table."""
+        query = "SELECT attempt, owner FROM attempts WHERE name = ?"
+        for attempt, owner in connection.execute(query, (plan.table,)).fetchall():
+            if not _is_alive(owner):
+                for table in ("staged", "attempts"):
+                    connection.execute(f"DELETE FROM {table} WHERE attempt = ?", (attempt,))
+
+    def read(self, plan: LoadPlan) -> pa.RecordBatchReader:
+        with transaction(self.config.path) as connection:
+            rows = connection.execute("SELECT row FROM landed WHERE name = ?", (plan.table,)).fetchall()
+        return pa.RecordBatchReader.from_batches(plan.schema, self.decoded(plan, [row for (row,) in rows]))
+
+    def decoded(self, plan: LoadPlan, rows: Iterable[bytes]) -> Iterator[pa.RecordBatch]:
+        for row in rows:
+            with pa.ipc.open_stream(row) as stream:
+                yield from (batch.select(plan.schema.names) for batch in stream)
+
+    def ledger(self, table: str) -> list[int]:
+        """Return the sequences of the table's loads."""
+        with transaction(self.config.path) as connection:
+            rows = connection.execute("SELECT sequence FROM ledger WHERE name = ? ORDER BY 1", (table,)).fetchall()
+        return [sequence for (sequence,) in rows]
+
+    def staged_parts(self, table: str) -> list[str]:
+        """Return the names of parts that attempts left."""
+        with transaction(self.config.path) as connection:
+            rows = connection.execute("SELECT DISTINCT attempt, part FROM staged WHERE name = ?", (table,)).fetchall()
+        return [f"{attempt}/{part}" for attempt, part in rows]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _is_zombie(process)
+
+
+def _is_zombie(process: int) -> bool:
+    """Tell whether a process is dead but its parent has not asked yet."""
+    try:
+        with open(f"/proc/{process}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False

@@ -1,0 +1,54 @@
+"""The lake keeps every promise of the conformance suite, in each of its formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from ownlens_plugins.api import Destination, LoadPlan
+from ownlens_plugins.contracts import Strategy
+from ownlens_plugins.faults import POINTS
+from ownlens_plugins.testing import DestinationSuite, Traces
+from ownlens_s3.config import S3Config
+from ownlens_s3.destination import S3Destination
+
+from .loads import ledger_files, left_over
+
+
+class LakeSuite(DestinationSuite):
+    __test__ = False
+    destination_type = S3Destination
+    kill_points = POINTS
+    form: ClassVar[str]
+
+    @pytest.fixture
+    def destination(self, tmp_path: Path) -> S3Destination:
+        return S3Destination(S3Config(uri=str(tmp_path / "lake")))
+
+    def options(self, strategy: Strategy) -> dict[str, Any]:
+        return {"format": self.form}
+
+    def traces(self, destination: Destination[Any, Any], plan: LoadPlan) -> Traces:
+        assert isinstance(destination, S3Destination)
+        ledger = [int(name.removesuffix(".json")) for name in ledger_files(destination, plan.contract)]
+        return Traces(sorted(ledger), left_over(destination, plan))
+
+
+class TestDelta(LakeSuite):
+    __test__ = True
+    form = "delta"
+    oddities = Path(__file__).with_name("oddities.yaml")
+
+
+class TestParquet(LakeSuite):
+    __test__ = True
+    form = "parquet"
+    strategies = frozenset({Strategy.OVERWRITE})
+
+
+class TestJson(LakeSuite):
+    __test__ = True
+    form = "json"
+    strategies = frozenset({Strategy.OVERWRITE})

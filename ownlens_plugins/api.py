@@ -253,7 +253,10 @@ class Destination(ABC, Generic[ConfigT, OptionsT]):
 
     @abstractmethod
     def read(self, plan: LoadPlan) -> pa.RecordBatchReader:
-        """Stream the table's visible rows, in contract types and column order, in no particular row order."""
+        """Stream the table's visible rows, in contract types and column order, in no particular row order.
+
+        A table that no load has made yet has no rows.
+        """
 
     def close(self) -> None:
         """Release pooled connections. The destination may be used again afterwards."""

@@ -23,7 +23,7 @@ class TestEmbedded(DestinationSuite):
     kill_points = POINTS
     preload = ("clickhouse_connect",)
     # Partitions are attached or replaced one after the other.
-    visible_steps = frozenset({Strategy.APPEND, Strategy.REPLACE_PARTITION})
+    visible_steps = frozenset({Strategy.APPEND, Strategy.UPSERT, Strategy.REPLACE_PARTITION})
 
     @pytest.fixture
     def destination(self, tmp_path: Path) -> Iterator[ClickHouseDestination]:

@@ -180,8 +180,8 @@ def test_values_that_the_table_refuses_are_not_quoted(store: Store, strategy: st
 
 
 def test_reading_a_table_that_is_not_there(store: Store) -> None:
-    message = failure(lambda: store.destination.read(store.plan([])), Rejected)
-    assert message == "samples: postgresql has no such table in schema 'public'; load it first"
+    assert store.table().num_rows == 0
+    assert store.table().schema == store.contract.arrow_schema
 
 
 # --- backends that die

@@ -13,6 +13,7 @@ from .api import (
     PartWriter,
     Receipt,
     StagedPart,
+    StagedWriter,
     StrictModel,
 )
 from .contracts import Strategy, TableContract, read_contracts
@@ -47,6 +48,7 @@ __all__ = [
     "Retryable",
     "StagedPart",
     "StagedSetChanged",
+    "StagedWriter",
     "Strategy",
     "StrictModel",
     "TableContract",

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from .contracts.contract import TableContract
 from .contracts.presets import Strategy
+from .errors import Rejected, StagedSetChanged
 from .storage import read_parquet
 
 API_VERSION = "1.0"
@@ -112,6 +113,23 @@ class LoadPlan:
         batches = (batch for part in self.parts for batch in self.read_part(part, columns))
         return pa.RecordBatchReader.from_batches(self._schema_of(columns), batches)
 
+    def replay(self, sequence: int, digest: str, counts: Mapping[str, int]) -> LoadResult:
+        """Return what a ledger's entry means for this load: it is done, or a newer load has overtaken it.
+
+        `sequence` and `digest` are the entry's, `counts` the fields of `LoadResult` that it holds. A load that was
+        overtaken has 0 rows.
+
+        Raises:
+            StagedSetChanged: the entry is this load's, with another digest.
+        """
+        if sequence != self.sequence:
+            return LoadResult(self.load_id, self.digest, rows=0, inserted=0, replayed=True)
+        if digest != self.digest:
+            raise StagedSetChanged(
+                f"{self.table}: {self.destination} holds {self.load_id} with another digest; stage the table again"
+            )
+        return LoadResult(self.load_id, digest, replayed=True, **counts)  # type: ignore[arg-type]
+
     def read_part(self, part: StagedPart, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Stream one part with the contract's schema; columns that are newer than the part are null."""
         schema = self._schema_of(columns)
@@ -174,6 +192,14 @@ class PartWriter(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StagedWriter:
+    """The writer of a destination that reads the staged files in its commit: names parts, and writes nothing."""
+
+    def write(self, part: StagedPart) -> Receipt:
+        return Receipt(part.part_id, part.rows)
+
+
 class LoadSession(ABC):
     """One attempt to load one plan. A context manager that lives on the driver."""
 
@@ -223,7 +249,7 @@ class Destination(ABC, Generic[ConfigT, OptionsT]):
     aliases: ClassVar[tuple[str, ...]] = ()
     api: ClassVar[str] = ">=1,<2"
     config_type: ClassVar[type[BaseModel]]
-    options_type: ClassVar[type[DestinationOptions]]
+    options_type: ClassVar[type[DestinationOptions]] = DestinationOptions
     strategies: ClassVar[frozenset[Strategy]]
     # True when rows without their parent row are refused: loads then wait for the tables they reference.
     enforces_references: ClassVar[bool] = False
@@ -257,6 +283,16 @@ class Destination(ABC, Generic[ConfigT, OptionsT]):
 
         A table that no load has made yet has no rows.
         """
+
+    def require_strategy(self, plan: LoadPlan) -> None:
+        """Refuse a plan by a strategy that this destination does not claim; for `open`.
+
+        Raises:
+            Rejected: it does not.
+        """
+        if plan.strategy not in self.strategies:
+            known = ", ".join(sorted(self.strategies))
+            raise Rejected(f"{plan.table}: {self.name} has no strategy {plan.strategy}; use {known}")
 
     def close(self) -> None:
         """Release pooled connections. The destination may be used again afterwards."""

@@ -54,8 +54,7 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
 
     def open(self, plan: LoadPlan) -> PostgreSQLSession:
         options = self._options(plan)
-        if plan.strategy not in self.strategies:
-            raise Rejected(f"{plan.table}: postgresql has no strategy {plan.strategy}; use {_words(self.strategies)}")
+        self.require_strategy(plan)
         self._ensure(plan, options)
         reach("stage_open")
         return PostgreSQLSession(self._database, self.config, self._ledger, plan, options, self._forget_table)
@@ -136,7 +135,3 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
 
     def close(self) -> None:
         self._database.close()
-
-
-def _words(strategies: frozenset[Strategy]) -> str:
-    return ", ".join(sorted(strategies))

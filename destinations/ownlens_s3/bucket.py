@@ -13,7 +13,7 @@ import pyarrow.fs as pafs
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from .config import CONNECT_SECONDS, MAX_RETRIES, REQUEST_SECONDS, S3Config
+from .config import MAX_RETRIES, S3Config
 
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
 _ABSENT = {"NoSuchKey", "404", "NotFound"}
@@ -30,12 +30,13 @@ def _client(config: S3Config, endpoint: str | None, seconds: int, attempts: int)
     return boto3.session.Session().client(
         "s3",
         endpoint_url=endpoint,
+        verify=str(config.ca_file) if config.ca_file else None,
         region_name=config.region_name,
         aws_access_key_id=_secret(config.access_key_id),
         aws_secret_access_key=_secret(config.secret_access_key),
         aws_session_token=_secret(config.session_token),
         config=Config(
-            connect_timeout=min(CONNECT_SECONDS, seconds),
+            connect_timeout=min(config.connect_timeout, seconds),
             read_timeout=seconds,
             retries={"total_max_attempts": attempts, "mode": "standard"},
             s3={"addressing_style": style},
@@ -53,8 +54,9 @@ def _filesystem(config: S3Config, endpoint: str | None) -> pafs.S3FileSystem:
         secret_key=_secret(config.secret_access_key),
         session_token=_secret(config.session_token),
         region=config.region_name,
-        connect_timeout=CONNECT_SECONDS,
-        request_timeout=REQUEST_SECONDS,
+        connect_timeout=config.connect_timeout,
+        request_timeout=config.request_timeout,
+        tls_ca_file_path=str(config.ca_file) if config.ca_file else None,
         retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=MAX_RETRIES + 1),
         force_virtual_addressing=not config.bucket_in_path,
         # Small files become one put; a multipart upload costs three requests and leaves parts behind a crash.
@@ -82,10 +84,10 @@ def delta_options(config: S3Config) -> dict[str, str]:
         "AWS_ALLOW_HTTP": str(config.allow_http).lower(),
         "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": str(not config.bucket_in_path).lower(),
         "aws_conditional_put": "etag",
-        "connect_timeout": f"{CONNECT_SECONDS}s",
-        "timeout": f"{REQUEST_SECONDS}s",
+        "connect_timeout": f"{config.connect_timeout}s",
+        "timeout": f"{config.request_timeout}s",
         "max_retries": str(MAX_RETRIES),
-        "retry_timeout": f"{2 * REQUEST_SECONDS}s",
+        "retry_timeout": f"{2 * config.request_timeout}s",
     }
 
 
@@ -111,12 +113,12 @@ class Bucket:
     """The object operations that need more than a file system offers: conditional puts, listings, deletes."""
 
     config: S3Config
-    seconds: int = REQUEST_SECONDS
+    seconds: int | None = None
     attempts: int = MAX_RETRIES + 1
 
     @property
     def _s3(self) -> Any:
-        return _client(self.config, self.config.endpoint, self.seconds, self.attempts)
+        return _client(self.config, self.config.endpoint, self.seconds or self.config.request_timeout, self.attempts)
 
     def get(self, key: str) -> bytes | None:
         try:

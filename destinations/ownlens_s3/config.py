@@ -14,10 +14,10 @@ from ownlens_plugins.errors import Rejected
 
 Format = Literal["delta", "parquet", "json"]
 Unit = Literal["none", "day", "month"]
+# The one way to give delta-rs certificates of one's own.
+_DELTA_CA = "SSL_CERT_FILE"
 Compression = Literal["zstd", "snappy", "gzip", "none"]
 
-CONNECT_SECONDS = 5
-REQUEST_SECONDS = 30
 MAX_RETRIES = 2
 
 
@@ -32,6 +32,9 @@ class S3Config(StrictModel):
     session_token: SecretStr | None = None
     allow_http: bool = Field(default=False, description="Permit an endpoint without TLS.")
     path_style: bool | None = Field(default=None, description="Bucket in the path; the default with an endpoint.")
+    ca_file: Path | None = Field(default=None, description="Certificates (PEM) to trust for the endpoint.")
+    connect_timeout: int = Field(default=5, ge=1, description="Seconds to wait for a connection.")
+    request_timeout: int = Field(default=30, ge=1, description="Seconds to wait for one answer.")
 
     @field_validator("uri")
     @classmethod
@@ -50,6 +53,8 @@ class S3Config(StrictModel):
         endpoint = self.endpoint
         if self.is_s3 and endpoint and endpoint.startswith("http://") and not self.allow_http:
             raise ValueError("the endpoint has no TLS; use https, or set allow_http: true")
+        if self.is_s3 and self.ca_file and not os.environ.get(_DELTA_CA):
+            raise ValueError(f"ca_file needs {_DELTA_CA} in the environment too: Delta tables are written with it")
         return self
 
     @property

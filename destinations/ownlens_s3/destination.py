@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from ownlens_plugins.api import Destination, LoadPlan, LoadResult, new_attempt
 from ownlens_plugins.contracts import Strategy, TableContract
-from ownlens_plugins.errors import Rejected
 from ownlens_plugins.faults import reach
 
 from .bucket import Bucket
@@ -64,9 +63,7 @@ class S3Destination(Destination[S3Config, S3Options]):
             logger.warning("%s: s3 could not clear what a crash left (%s)", plan.table, type(error).__name__)
 
     def open(self, plan: LoadPlan) -> LakeSession:
-        if plan.strategy not in self.strategies:
-            known = ", ".join(sorted(self.strategies))
-            raise Rejected(f"{plan.table}: s3 has no strategy {plan.strategy}; use {known}")
+        self.require_strategy(plan)
         options = lake_options(plan)
         layout_of(plan.contract, options)
         with explained(plan.table, "prepare the table"):

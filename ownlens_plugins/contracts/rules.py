@@ -38,7 +38,7 @@ def name_problem(name: str) -> str | None:
         return "is empty or holds a control character"
     if len(name.encode()) > MAX_NAME_BYTES:
         return f"is longer than {MAX_NAME_BYTES} bytes, which PostgreSQL would cut"
-    if name.startswith(RESERVED_PREFIX):
+    if name.casefold().startswith(RESERVED_PREFIX):
         return f"starts with {RESERVED_PREFIX!r}, which OwnLens keeps for itself"
     return None
 

@@ -25,7 +25,7 @@ from ..api import (
     new_attempt,
 )
 from ..contracts import Strategy
-from ..errors import Rejected, Retryable, StagedSetChanged
+from ..errors import Rejected, Retryable
 
 _TABLES = """
 CREATE TABLE ledger (name TEXT, sequence INT, digest TEXT, result TEXT, PRIMARY KEY (name, sequence));
@@ -214,7 +214,6 @@ class ReferenceDestination(Destination[ReferenceConfig, DestinationOptions]):
 
     name = "reference"
     config_type = ReferenceConfig
-    options_type = DestinationOptions
     strategies = frozenset(Strategy)
     session_type: type[ReferenceSession] = ReferenceSession
 
@@ -226,20 +225,10 @@ class ReferenceDestination(Destination[ReferenceConfig, DestinationOptions]):
         """Return what the ledger says of the load; one that a newer load overtook is done, with 0 rows."""
         query = "SELECT sequence, digest, result FROM ledger WHERE name = ? AND sequence >= ? ORDER BY 1 LIMIT 1"
         row = connection.execute(query, (plan.table, plan.sequence)).fetchone()
-        if row is None:
-            return None
-        sequence, digest, result = row
-        if sequence > plan.sequence:
-            return LoadResult(plan.load_id, plan.digest, rows=0, inserted=0, replayed=True)
-        if digest != plan.digest:
-            raise StagedSetChanged(f"{plan.table}: reference holds {plan.load_id} with another digest; stage a new set")
-        return LoadResult(plan.load_id, digest, **json.loads(result))
+        return None if row is None else plan.replay(row[0], row[1], json.loads(row[2]))
 
     def open(self, plan: LoadPlan) -> LoadSession:
-        if plan.strategy not in self.strategies:
-            raise Rejected(
-                f"{plan.table}: reference has no strategy {plan.strategy}; use one of {sorted(self.strategies)}"
-            )
+        self.require_strategy(plan)
         with transaction(self.config.path) as connection:
             self.clear_dead(connection, plan)
             session = self.session_type(self, plan)

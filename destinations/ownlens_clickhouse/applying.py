@@ -84,7 +84,7 @@ def _upsert(target: Target, _: Entry, stage: str) -> None:
 def _overwrite(target: Target, entry: Entry, stage: str) -> None:
     # Exchanging twice would bring the old rows back, so the table that is there now decides.
     if target.uuid_of(target.table) != entry.stage:
-        target.store.run(sql.exchange(target.name, target.store.name(stage)))
+        target.store.run(sql.exchange(target.name, target.store.name(stage), target.definition.cluster))
         faults.reach("commit_sent")
     faults.reach("after_commit")
     if target.uuid_of(target.table) != entry.stage:

@@ -38,6 +38,11 @@ class Internal:
         return f"{PREFIX}{self.key}_{self.sequence}_{self.host}p{self.pid}_{self.attempt}_{self.role}"
 
     @property
+    def statements(self) -> str:
+        """How the ids of this attempt's statements begin, so that they can be found in the server and ended."""
+        return f"ownlens_{self.key}_{self.sequence}_{self.attempt}_"
+
+    @property
     def is_claim(self) -> bool:
         """Whether this attempt was allowed to commit when it died."""
         return self.role.startswith("at")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from math import ceil
 from typing import Any, BinaryIO
 
 import clickhouse_connect
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+
+from ownlens_plugins.errors import Rejected
 
 from . import sql
 from .config import ClickHouseConfig
@@ -31,7 +35,7 @@ SETTINGS: dict[str, Any] = {
     "output_format_arrow_string_as_string": 1,
     "output_format_arrow_low_cardinality_as_dictionary": 0,
 }
-UNKNOWN_TABLE, UNKNOWN_DATABASE, TABLE_EXISTS, DIFFERENT_COLUMNS = 60, 81, 57, 122
+UNKNOWN_TABLE, UNKNOWN_DATABASE, TABLE_EXISTS, DIFFERENT_COLUMNS, ACCESS_DENIED = 60, 81, 57, 122, 497
 
 
 class ClientPool:
@@ -88,6 +92,8 @@ def pool_for(config: ClickHouseConfig) -> ClientPool:
 def _connect(config: ClickHouseConfig) -> Client:
     if config.interface == "chdb":
         return clickhouse_connect.get_client(interface="chdb", path=str(config.path), settings=SETTINGS)
+    if config.ca_cert and not config.ca_cert.is_file():
+        raise Rejected(f"clickhouse: ca_cert {config.ca_cert} is no file; name the PEM file of the server's authority")
     return clickhouse_connect.get_client(
         host=config.host,
         port=config.port_number,
@@ -96,8 +102,10 @@ def _connect(config: ClickHouseConfig) -> Client:
         secure=config.secure,
         verify=config.verify,
         ca_cert=str(config.ca_cert) if config.ca_cert else None,
-        connect_timeout=config.connect_timeout,
-        send_receive_timeout=config.answer_timeout,
+        compress={"auto": True, "none": False}.get(config.compression, config.compression),
+        # The driver cuts fractions off, and takes zero seconds for an error.
+        connect_timeout=ceil(config.connect_timeout),
+        send_receive_timeout=ceil(config.answer_timeout),
         # A session would serialise the requests of one client and could expire between them.
         autogenerate_session_id=False,
         settings=SETTINGS,
@@ -107,9 +115,21 @@ def _connect(config: ClickHouseConfig) -> Client:
 class Store:
     """Statements in one database. Raises the driver's errors; `failures.reported` turns them into OwnLens errors."""
 
-    def __init__(self, config: ClickHouseConfig) -> None:
+    def __init__(self, config: ClickHouseConfig, *, statements: str = "") -> None:
         self.config = config
         self._pool = pool_for(config)
+        self._statements = statements
+        self._numbers = itertools.count(1)
+
+    def naming(self, statements: str) -> Store:
+        """Return the same store; the ids of its statements begin like that and end with a number."""
+        return Store(self.config, statements=statements)
+
+    def _query_id(self) -> dict[str, str] | None:
+        # The embedded engine gives ids of its own.
+        if not self._statements or self.config.interface == "chdb":
+            return None
+        return {"query_id": f"{self._statements}{next(self._numbers)}"}
 
     @property
     def database(self) -> str:
@@ -127,18 +147,22 @@ class Store:
     def run(self, statement: str, /, **values: Any) -> None:
         """Execute a statement without a result; values are bound to `{name:Type}` places."""
         with self._pool.client() as client:
-            client.command(statement, parameters=values or None)
+            client.command(statement, parameters=values or None, settings=self._query_id())
 
     def rows(self, query: str, /, **values: Any) -> Sequence[Sequence[Any]]:
         """Return a query's rows."""
         with self._pool.client() as client:
-            return client.query(query, parameters=values or None).result_rows
+            return client.query(query, parameters=values or None, settings=self._query_id()).result_rows
 
     def insert_parquet(self, table: str, columns: Sequence[str], file: BinaryIO) -> None:
         """Insert a Parquet file's columns, matched by name, in one statement."""
         with self._pool.client() as client:
             client.raw_insert(
-                self.name(table), [sql.identifier(name) for name in columns], insert_block=file, fmt="Parquet"
+                self.name(table),
+                [sql.identifier(name) for name in columns],
+                insert_block=file,
+                settings=self._query_id(),
+                fmt="Parquet",
             )
 
     def arrow(self, query: str) -> Iterator[pa.RecordBatch]:

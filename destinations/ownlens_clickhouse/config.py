@@ -28,6 +28,9 @@ class ClickHouseConfig(StrictModel):
     secure: bool = Field(default=False, description="Use TLS.")
     verify: bool = Field(default=True, description="Check the server's certificate.")
     ca_cert: Path | None = Field(default=None, description="PEM file of the authority that signed the certificate.")
+    compression: Literal["auto", "lz4", "zstd", "gzip", "none"] = Field(
+        default="auto", description="Compression of rows that are read; those that are loaded are Parquet."
+    )
     connect_timeout: float = Field(default=10, gt=0, description="Seconds to wait for a connection.")
     answer_timeout: float = Field(default=300, gt=0, description="Seconds to wait for the answer to a statement.")
     turn_timeout: float = Field(
@@ -40,6 +43,10 @@ class ClickHouseConfig(StrictModel):
             raise ValueError("interface chdb needs path, the folder of the embedded engine")
         if self.interface == "http" and self.path is not None:
             raise ValueError("path is for interface chdb; interface http needs host and port")
+        if not self.secure and (self.ca_cert is not None or not self.verify):
+            raise ValueError("ca_cert and verify are for TLS; set secure: true")
+        if self.ca_cert is not None and not self.verify:
+            raise ValueError("verify: false would leave ca_cert unused; take one of them out")
         return self
 
     @property
@@ -66,6 +73,14 @@ class ClickHouseOptions(DestinationOptions):
     ttl_days: int | None = Field(default=None, ge=1, description="Days after partition_by when a row may go.")
     low_cardinality: tuple[str, ...] = Field(default=(), description="Columns kept as dictionaries.")
     uuid_as: Literal["uuid", "string"] = "uuid"
+    replicated: bool = Field(
+        default=False, description="Keep the rows on all replicas; loads must all go through one of them."
+    )
+    cluster: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Make tables ON CLUSTER of this name; needs replicated.",
+    )
 
     @field_validator("codec")
     @classmethod
@@ -79,6 +94,8 @@ class ClickHouseOptions(DestinationOptions):
     def _engine_fits(self) -> Self:
         if problem := engine_problem(self.strategy, self.engine):
             raise ValueError(problem)
+        if self.cluster and not self.replicated:
+            raise ValueError("cluster would leave the other nodes without rows; set replicated: true")
         return self
 
 

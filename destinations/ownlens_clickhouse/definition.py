@@ -16,6 +16,8 @@ from .config import ClickHouseOptions, engine_problem
 
 LOAD = "_ownlens_load"
 NULL_FLAG = "_ownlens_null_"
+# A column of such a name would hide ClickHouse's own, or is refused by it.
+_VIRTUAL = frozenset({"_partition_id", "_row_exists", "_block_number", "_block_offset"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,10 @@ class ColumnDefinition:
 
 @dataclass(frozen=True, slots=True)
 class TableDefinition:
-    """A table's columns and storage. The expressions are SQL; `ttl` is the moment after which a row may go."""
+    """A table's columns and storage. The expressions are SQL; `ttl` is the moment after which a row may go.
+
+    `engine` is the family's name without Replicated, and `cluster` where statements about the table run.
+    """
 
     table: str
     columns: tuple[ColumnDefinition, ...]
@@ -43,6 +48,8 @@ class TableDefinition:
     partition: str | None
     order: tuple[str, ...]
     ttl: str | None
+    replicated: bool = False
+    cluster: str | None = None
 
     @property
     def order_sql(self) -> str:
@@ -71,6 +78,8 @@ def define(plan: LoadPlan) -> TableDefinition:
         partition=_partition(contract, options),
         order=options.order_by or contract.key,
         ttl=_ttl(contract, options),
+        replicated=options.replicated,
+        cluster=options.cluster,
     )
 
 
@@ -129,6 +138,8 @@ def _problems(plan: LoadPlan, options: ClickHouseOptions) -> Iterator[str]:
     named = {"order_by": options.order_by, "codec": options.codec, "low_cardinality": options.low_cardinality}
     for option, columns in named.items():
         yield from _unknown(contract, option, tuple(columns))
+    for name in sorted(_VIRTUAL & set(contract.column_names)):
+        yield f"column {name!r} is one of ClickHouse's own in every table; rename it"
     yield from _wrong_order(contract, options)
     yield from _wrong_dictionary(contract, options)
 

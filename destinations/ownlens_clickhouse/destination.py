@@ -16,7 +16,7 @@ from . import attempts, reading, schema, settling, sql
 from .attempts import Internal, parse
 from .client import Store
 from .config import ClickHouseConfig, ClickHouseOptions
-from .definition import define
+from .definition import TableDefinition, define
 from .failures import reported
 from .ledger import Ledger, Standing
 from .session import ClickHouseSession, ReplaySession
@@ -58,8 +58,8 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         return result
 
     def open(self, plan: LoadPlan) -> LoadSession:
-        target = self._target(plan)
         own = attempts.internal(plan.table, plan.sequence, new_attempt(), "p0")
+        target = self._target(plan).for_attempt(own)
         attempts.begin(own.attempt)
         try:
             with reported(self.config, plan.table):
@@ -69,7 +69,7 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
             raise
 
     def _opened(self, target: Target, plan: LoadPlan, own: Internal) -> LoadSession:
-        self._ensure_database(plan.table)
+        self._ensure_database(plan.table, target.definition)
         # Before the table may change: what a crashed attempt staged has the table's present structure.
         result = self._cleared(target, own).outcome(plan)
         if result is not None:
@@ -86,19 +86,19 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         with turn(target):
             return settling.settle(target, own)
 
-    def _ensure_database(self, table: str) -> None:
+    def _ensure_database(self, table: str, definition: TableDefinition) -> None:
         if self._has_database:
             return
         database = self.config.database
         rows = self._store.rows("SELECT engine FROM system.databases WHERE name = {database:String}", database=database)
         if not rows:
-            self._store.run(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(database)}")
+            self._store.run(sql.create_database(database, definition.cluster))
         elif str(rows[0][0]) not in _DATABASE_ENGINES:
             raise Rejected(
                 f"{table}: clickhouse database {database!r} has engine {rows[0][0]}, which cannot exchange tables; "
                 "name a database with engine Atomic"
             )
-        self._ledger.create()
+        self._ledger.create(replicated=definition.replicated, cluster=definition.cluster)
         self._has_database = True
 
     def _ensure_table(self, target: Target, plan: LoadPlan) -> None:

@@ -23,6 +23,7 @@ _TRY_AGAIN = frozenset(
         202,  # TOO_MANY_SIMULTANEOUS_QUERIES
         209,  # SOCKET_TIMEOUT
         210,  # NETWORK_ERROR
+        216,  # QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING: the driver sent a statement again
         218,  # TABLE_IS_DROPPED
         236,  # ABORTED
         241,  # MEMORY_LIMIT_EXCEEDED
@@ -44,6 +45,11 @@ _NOT_ALLOWED = frozenset({164, 497})
 # Messages of these codes speak of names and types only; others may quote a row.
 _SPEAKS_OF_NAMES = frozenset({16, 36, 44, 47, 57, 60, 62, 81, 122, 164, 169, 241, 243, 252, 455, 497})
 _LONGEST = 240
+# What OpenSSL says, and what it means for the configuration.
+_TLS_PROBLEMS = {
+    "CERTIFICATE_VERIFY_FAILED": "has a certificate that is not trusted or not for this host; check host and ca_cert",
+    "WRONG_VERSION_NUMBER": "does not speak TLS on this port; check port and secure",
+}
 
 
 @contextmanager
@@ -88,6 +94,8 @@ def _translated(config: ClickHouseConfig, subject: str, error: Exception) -> Own
 
 def _unreachable(config: ClickHouseConfig, subject: str, error: Exception) -> OwnLensError:
     if config.interface == "http":
+        if found := next((fix for sign, fix in _TLS_PROBLEMS.items() if sign in str(error)), None):
+            return Rejected(f"{subject}: clickhouse at {config.place} {found}")
         return Retryable(
             f"{subject}: clickhouse at {config.place} cannot be reached ({type(error).__name__}); "
             "check that the server runs, its host and its port"

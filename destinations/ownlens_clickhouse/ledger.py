@@ -20,6 +20,7 @@ from ownlens_plugins.api import LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import StagedSetChanged
 
+from . import sql
 from .client import UNKNOWN_DATABASE, UNKNOWN_TABLE, Store, has_code
 
 LEDGER = "_ownlens_ledger"
@@ -142,12 +143,9 @@ class Ledger:
         self._store = store
         self._name = store.name(LEDGER)
 
-    def create(self) -> None:
-        """Create the ledger if absent."""
-        columns = ", ".join(f"`{name}` {kind}" for name, kind in _COLUMNS.items())
-        self._store.run(
-            f"CREATE TABLE IF NOT EXISTS {self._name} ({columns}) ENGINE = MergeTree ORDER BY (`table`, `sequence`)"
-        )
+    def create(self, *, replicated: bool = False, cluster: str | None = None) -> None:
+        """Create the ledger if absent. The first table that is loaded decides where it is."""
+        self._store.run(create_ledger(self._name, replicated=replicated, cluster=cluster))
 
     def standing(self, table: str, sequence: int) -> Standing:
         """Return how far a table has come; nothing at all when there is no ledger yet."""
@@ -185,6 +183,14 @@ class Ledger:
             f"INSERT INTO {self._name} ({_NAMES}) SELECT {values} FROM (SELECT count() FROM {stage})",
             **dict(zip(_COLUMNS, map(_bound, astuple(entry)), strict=True)),
         )
+
+
+def create_ledger(name: str, *, replicated: bool, cluster: str | None) -> str:
+    """Write the statement that creates the ledger."""
+    columns = ", ".join(f"`{column}` {kind}" for column, kind in _COLUMNS.items())
+    engine = "ReplicatedMergeTree" if replicated else "MergeTree"
+    create = f"CREATE TABLE IF NOT EXISTS {name}{sql.everywhere(cluster)} ({columns})"
+    return f"{create} ENGINE = {engine} ORDER BY (`table`, `sequence`)"
 
 
 def entry_for(plan: LoadPlan, changes: Changes, stage: UUID) -> Entry:

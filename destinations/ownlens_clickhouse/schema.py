@@ -128,6 +128,8 @@ def _different_storage(target: Target, found: Found) -> Iterator[str]:
     family, _, arguments = found.engine.partition("(")
     if family.removeprefix("Replicated").removeprefix("Shared") != engine:
         yield f"has engine {family}, not {engine}"
+    elif definition.replicated and family == engine:
+        yield f"has engine {family}, not Replicated{engine}"
     elif version and not arguments.rstrip(")").endswith(version):
         yield f"keeps the newest row by {arguments.rstrip(')') or 'insertion'}, not {version}"
     for what, here, wanted in (

@@ -11,6 +11,7 @@ from ownlens_plugins.errors import CommitUnknown, Retryable
 
 from . import applying, attempts, sql
 from .attempts import Internal
+from .client import ACCESS_DENIED, has_code
 from .ledger import Entry, Standing
 from .target import Leftover, Target
 
@@ -69,9 +70,10 @@ def take_over(target: Target, claim: Leftover, own: Internal) -> None:
     giving up the caller's own load leaves the rows alone.
     """
     taken = replace(own, sequence=claim.label.sequence, attempt=new_attempt(), role=f"at{claim.uuid.hex[:8]}")
+    target = target.for_attempt(taken)
     if not target.rename(claim.table, taken.name):
         return  # somebody else has it
-    _wait_for_silence(target, claim.table)
+    _silence(target, claim.label, claim.table)
     position, survey = target.standing(own.sequence).position, target.survey()
     held = next((each for each in survey.leftovers if each.table == taken.name), None)
     entry = survey.exchanged(position) or (held and held.begun(position))
@@ -89,13 +91,19 @@ def _finish_for_another(target: Target, entry: Entry, stage: str) -> None:
         raise Retryable(f"{target.table}: clickhouse has not finished load {entry.load_id}; run it again") from error
 
 
-def _wait_for_silence(target: Target, table: str) -> None:
+def _silence(target: Target, gone: Internal, table: str) -> None:
+    """End what an attempt that is gone has left running in the server; wait for what cannot be ended."""
     deadline = time.monotonic() + target.store.config.answer_timeout
+    try:
+        target.store.run(sql.kill(gone.statements))
+    except Exception as error:
+        if not has_code(error, ACCESS_DENIED):  # of another user's statements, for instance
+            raise
     query = (
-        "SELECT count() FROM system.processes "
-        "WHERE position(query, {table:String}) > 0 AND position(query, 'system.processes') = 0"
+        "SELECT count() FROM system.processes WHERE position(query, 'system.processes') = 0 "
+        "AND (position(query, {table:String}) > 0 OR startsWith(query_id, {statements:String}))"
     )
-    while target.store.rows(query, table=table)[0][0]:
+    while target.store.rows(query, table=table, statements=gone.statements)[0][0]:
         if time.monotonic() > deadline:
             raise busy(target)
         time.sleep(PAUSE)

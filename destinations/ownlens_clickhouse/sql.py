@@ -32,22 +32,39 @@ def settings(values: Mapping[str, object]) -> str:
     return ", ".join(f"{name} = {literal(str(value))}" for name, value in values.items())
 
 
+def everywhere(cluster: str | None) -> str:
+    """Say that a statement is for all nodes of a cluster, if there is one."""
+    return f" ON CLUSTER {identifier(cluster)}" if cluster else ""
+
+
+def create_database(name: str, cluster: str | None = None) -> str:
+    """Create a database if it is absent."""
+    return f"CREATE DATABASE IF NOT EXISTS {identifier(name)}{everywhere(cluster)}"
+
+
 def create_target(name: str, table: TableDefinition) -> str:
     """Create a contract's table if it is absent."""
-    return f"CREATE TABLE IF NOT EXISTS {name} ({_columns(table)}) {_storage(table, table.engine, table.ttl)}"
+    create = f"CREATE TABLE IF NOT EXISTS {name}{everywhere(table.cluster)} ({_columns(table)})"
+    return f"{create} {_storage(table, engine(table), table.ttl)}"
+
+
+def engine(table: TableDefinition) -> str:
+    """Return a table's engine; a replicated one finds its place by the server's own defaults."""
+    return f"Replicated{table.engine}" if table.replicated else table.engine
 
 
 def create_stage(name: str, table: TableDefinition, *, sequence: int, becomes_target: bool, label: str) -> str:
     """Create the table that one part is written to; its rows carry the load's sequence.
 
     Its structure equals the target's, so that partitions can be attached. It has no TTL, which could drop rows
-    before they are counted, and an engine that merges no rows, unless it is to take the target's place. The label
-    stays with it as a comment when it is renamed.
+    before they are counted, and an engine that merges no rows, unless it is to take the target's place. Then it is
+    on all nodes that the target is on. The label stays with it as a comment when it is renamed.
     """
-    create, comment = f"CREATE TABLE {name} ({_columns(table, load=sequence)})", f"COMMENT {literal(label)}"
+    columns, comment = f"({_columns(table, load=sequence)})", f"COMMENT {literal(label)}"
     if becomes_target:
-        return f"{create} {_storage(table, table.engine, None)} {comment}"
-    return f"{create} {_storage(table, 'MergeTree', None)} SETTINGS {_NO_MERGES} {comment}"
+        create = f"CREATE TABLE {name}{everywhere(table.cluster)} {columns}"
+        return f"{create} {_storage(table, engine(table), None)} {comment}"
+    return f"CREATE TABLE {name} {columns} {_storage(table, 'MergeTree', None)} SETTINGS {_NO_MERGES} {comment}"
 
 
 def _columns(table: TableDefinition, *, load: int | None = None) -> str:
@@ -72,8 +89,8 @@ def _hidden_value(each: ColumnDefinition, load: int | None) -> str:
     return "MATERIALIZED true" if load is None else "DEFAULT false"
 
 
-def _storage(table: TableDefinition, engine: str, ttl: str | None) -> str:
-    text = f"ENGINE = {engine}"
+def _storage(table: TableDefinition, kind: str, ttl: str | None) -> str:
+    text = f"ENGINE = {kind}"
     if table.partition:
         text += f" PARTITION BY {table.partition}"
     text += f" ORDER BY {table.order_sql}"
@@ -100,19 +117,24 @@ def comment(name: str, text: str) -> str:
     return f"ALTER TABLE {name} MODIFY COMMENT {literal(text)}"
 
 
-def drop(name: str) -> str:
+def drop(name: str, cluster: str | None = None) -> str:
     """Drop a table or view, and wait for statements that still use it."""
-    return f"DROP TABLE IF EXISTS {name} SYNC"
+    return f"DROP TABLE IF EXISTS {name}{everywhere(cluster)} SYNC"
 
 
-def rename(old: str, new: str) -> str:
+def rename(old: str, new: str, cluster: str | None = None) -> str:
     """Rename a table; fails when the new name is taken."""
-    return f"RENAME TABLE {old} TO {new}"
+    return f"RENAME TABLE {old} TO {new}{everywhere(cluster)}"
 
 
-def exchange(one: str, other: str) -> str:
-    """Swap two tables in one step."""
-    return f"EXCHANGE TABLES {one} AND {other}"
+def exchange(one: str, other: str, cluster: str | None = None) -> str:
+    """Swap two tables in one step; on a cluster in one step of each node."""
+    return f"EXCHANGE TABLES {one} AND {other}{everywhere(cluster)}"
+
+
+def kill(statements: str) -> str:
+    """End all statements whose ids begin like that, and wait until they have ended."""
+    return f"KILL QUERY WHERE startsWith(query_id, {literal(statements)}) SYNC"
 
 
 def attach_all(target: str, source: str) -> str:

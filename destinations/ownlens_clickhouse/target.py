@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -86,6 +86,11 @@ class Target:
     def name(self) -> str:
         return self.store.name(self.table)
 
+    def for_attempt(self, label: Internal) -> Target:
+        """Return the same table; the ids of the statements sent to it tell whose they are."""
+        store = self.store.naming(f"{label.statements}{label.role}_")
+        return replace(self, store=store, ledger=Ledger(store))
+
     def standing(self, sequence: int) -> Standing:
         """Return how far the table has come, as seen from one load."""
         return self.ledger.standing(self.table, sequence)
@@ -134,7 +139,7 @@ class Target:
 
     def drop(self, table: str) -> None:
         """Drop an internal table or view, and wait until no statement uses it."""
-        self.store.run(sql.drop(self.store.name(table)))
+        self.store.run(sql.drop(self.store.name(table), self._cluster_of(table)))
 
     def rename(self, old: str, new: str) -> bool:
         """Rename an internal table; return False when it is gone already.
@@ -143,9 +148,20 @@ class Target:
             ClickHouseError: the new name is taken.
         """
         try:
-            self.store.run(sql.rename(self.store.name(old), self.store.name(new)))
+            self.store.run(sql.rename(self.store.name(old), self.store.name(new), self._cluster_of(old)))
         except Exception as error:
             if has_code(error, UNKNOWN_TABLE):
                 return False
             raise
         return True
+
+    def _cluster_of(self, table: str) -> str | None:
+        # A staged table is on all nodes only if it is to become the target.
+        if self.definition.cluster is None:
+            return None
+        rows = self.store.rows(
+            "SELECT engine FROM system.tables WHERE database = {database:String} AND name = {table:String}",
+            database=self.store.database,
+            table=table,
+        )
+        return self.definition.cluster if rows and str(rows[0][0]).startswith("Replicated") else None

@@ -41,7 +41,7 @@ class ClickHouseWriter:
         """
         if self._is_over():
             raise Retryable(f"{self.contract.table}: clickhouse: this attempt is over; load the staged set again")
-        store = Store(self.config)
+        store = Store(self.config, statements=f"{self.label.statements}p{secrets.token_hex(4)}_")
         with reported(self.config, self.contract.table):
             table = self.new_table(store)
             if part.rows:

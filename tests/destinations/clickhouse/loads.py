@@ -24,6 +24,8 @@ PRESETS = {
     Strategy.REPLACE_PARTITION: "daily",
 }
 STRATEGIES = list(PRESETS)
+EMBEDDED = ("chdb",)
+EVERYWHERE = ("chdb", "http")
 NARROW = {
     "id": "int64",
     "day": "date",

@@ -18,18 +18,33 @@ from ownlens_plugins.testing import DestinationSuite, Traces
 from .loads import Loads
 
 
+@pytest.fixture(scope="module")
+def suite_engine() -> Iterator[list[Loads]]:
+    """The databases made so far; the engine is closed when the module ends."""
+    made: list[Loads] = []
+    yield made
+    for loads in made:
+        loads.destination.close()
+
+
 class TestEmbedded(DestinationSuite):
     destination_type = ClickHouseDestination
     kill_points = POINTS
     preload = ("clickhouse_connect",)
+    oddities = Path(__file__).with_name("oddities.yaml")
     # Partitions are attached or replaced one after the other.
     visible_steps = frozenset({Strategy.APPEND, Strategy.UPSERT, Strategy.REPLACE_PARTITION})
 
     @pytest.fixture
-    def destination(self, tmp_path: Path) -> Iterator[ClickHouseDestination]:
-        self.loads = Loads(ClickHouseConfig(interface="chdb", path=tmp_path / "engine", database="lake"), tmp_path)
-        yield self.loads.destination
-        self.loads.destination.close()
+    def destination(self, suite_engine: list[Loads], engine_path: Path, tmp_path: Path) -> ClickHouseDestination:
+        config = ClickHouseConfig(interface="chdb", path=engine_path, database=f"suite_{len(suite_engine)}")
+        self.loads = Loads(config, tmp_path)
+        self.loads.destination.check()
+        # Only now: an engine that is closed and opened again leaves threads and files. `in_process` closes the newest.
+        for earlier in suite_engine:
+            earlier.destination.close()
+        suite_engine.append(self.loads)
+        return self.loads.destination
 
     def options(self, strategy: Strategy) -> dict[str, Any]:
         return {"partition": "none" if strategy is Strategy.OVERWRITE else "day"}

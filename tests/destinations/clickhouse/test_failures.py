@@ -26,6 +26,8 @@ from ownlens_plugins.testing import make_plan, sample_rows, sample_table
 
 from .loads import Loads, contract_for
 
+# One test opens the engine in other processes.
+ENGINE_STAYS_OPEN = False
 SECRET = "p@ss/w%rd:'\""
 
 
@@ -83,6 +85,8 @@ from pathlib import Path
 from ownlens_clickhouse.config import ClickHouseConfig
 from ownlens_clickhouse.destination import ClickHouseDestination
 from ownlens_plugins.errors import OwnLensError
+
+ENGINE_STAYS_OPEN = False
 try:
     ClickHouseDestination(ClickHouseConfig(interface="chdb", path=Path(sys.argv[1]))).check()
     print("opened")
@@ -158,6 +162,7 @@ def test_a_database_that_cannot_exchange_tables(loads: Loads) -> None:
         (164, Rejected, "lacks a privilege on 'ownlens'"),
         (241, Retryable, "could not do it now (SOME_NAME, code 241: the reason); run the load again"),
         (60, Retryable, "could not do it now"),
+        (216, Retryable, "could not do it now"),
         (6, Rejected, "refused (SOME_NAME, code 6); correct the contract or the table"),
     ],
 )
@@ -210,6 +215,10 @@ def test_the_writer_travels_without_showing_its_secret(loads: Loads) -> None:
         ({"interface": "chdb"}, "interface chdb needs path"),
         ({"path": "x"}, "path is for interface chdb"),
         ({"prot": 1}, "Extra inputs"),
+        ({"ca_cert": "x"}, "ca_cert and verify are for TLS; set secure: true"),
+        ({"verify": False}, "ca_cert and verify are for TLS; set secure: true"),
+        ({"secure": True, "verify": False, "ca_cert": "x"}, "verify: false would leave ca_cert unused"),
+        ({"compression": "br"}, "Input should be 'auto', 'lz4', 'zstd', 'gzip' or 'none'"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, object], message: str) -> None:

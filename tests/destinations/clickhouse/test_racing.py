@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from ownlens_clickhouse import attempts, settling, sql
+from ownlens_clickhouse.client import Store
 from ownlens_clickhouse.destination import ClickHouseDestination
 from ownlens_clickhouse.turns import turn
 from ownlens_plugins import faults
@@ -21,7 +23,9 @@ from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import OwnLensError, Retryable
 from ownlens_plugins.testing import sample_rows
 
-from .loads import STRATEGIES, Loads, day_rows, narrow
+from .loads import EVERYWHERE, STRATEGIES, Loads, day_rows, narrow
+
+STORES = EVERYWHERE
 
 
 def _until_done(plan: LoadPlan, destination: ClickHouseDestination) -> LoadResult:
@@ -34,9 +38,13 @@ def _until_done(plan: LoadPlan, destination: ClickHouseDestination) -> LoadResul
     raise AssertionError("it never succeeded")
 
 
-@pytest.fixture(params=["alone", "shared", "processes"])
+# How racers keep out of each other's way; `processes` takes the locks of this process away. Over HTTP, test_processes
+# has real processes.
+WAYS = [("chdb", "alone"), ("chdb", "shared"), ("chdb", "processes"), ("http", "shared")]
+
+
+@pytest.fixture
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How racers keep out of each other's way; `processes` takes the locks of this process away."""
     if request.param != "alone":
         request.getfixturevalue("shared")
     if request.param == "processes":
@@ -49,6 +57,7 @@ def _take_locks_away(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"ownlens_clickhouse.{module}.turn", lambda _: nullcontext())
 
 
+@pytest.mark.parametrize(("interface", "way"), WAYS, indirect=True)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_one_set_from_many_threads_lands_once(loads: Loads, strategy: Strategy, way: str) -> None:
     contract = narrow(strategy)
@@ -67,6 +76,7 @@ def test_one_set_from_many_threads_lands_once(loads: Loads, strategy: Strategy, 
     assert loads.internal_tables() == []
 
 
+@pytest.mark.parametrize(("interface", "way"), WAYS, indirect=True)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_many_sets_of_one_table_leave_what_their_order_means(loads: Loads, strategy: Strategy, way: str) -> None:
     """The position only grows: a set that a newer one overtook is skipped, whole, and says so."""
@@ -217,21 +227,47 @@ def test_an_attempt_that_is_being_taken_over_has_no_power_any_more(
     assert loads.landed(contract) == loads.staged(contract, kept, sample_rows(30, version=1))
 
 
+def _sleeping(loads: Loads, store: Store) -> threading.Thread:
+    """Start a statement of 1.2 seconds that names a table, and wait until it runs."""
+    query = "SELECT sleepEachRow(0.4), '_ownlens_claim' FROM numbers(3) SETTINGS max_block_size = 1"
+
+    def run() -> None:
+        with suppress(DatabaseError):
+            store.run(query)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not loads.sql("SELECT count() FROM system.processes WHERE position(query, 'sleepEach') = 8")[0][0]:
+        time.sleep(0.01)
+    return thread
+
+
 def test_a_claim_is_taken_over_only_when_its_last_statement_has_ended(loads: Loads) -> None:
     """A statement goes on in the server after the process that sent it has died."""
     target = loads.destination._target(loads.plan(narrow(Strategy.APPEND), []))
-    last = threading.Thread(
-        target=loads.run,
-        args=["SELECT sleepEachRow(0.4), '_ownlens_claim' FROM numbers(3) SETTINGS max_block_size = 1"],
-    )
-    last.start()
-    while not loads.sql("SELECT count() FROM system.processes WHERE position(query, 'sleepEach') = 8")[0][0]:
-        time.sleep(0.01)
+    gone = attempts.internal("samples", 1, "0123456789abcdef", "at0")
+    last = _sleeping(loads, loads.store)
     start = time.monotonic()
-    settling._wait_for_silence(target, "_ownlens_other")
+    settling._silence(target, gone, "_ownlens_other")
     assert time.monotonic() - start < 0.4
-    settling._wait_for_silence(target, "_ownlens_claim")
+    settling._silence(target, gone, "_ownlens_claim")
     assert time.monotonic() - start > 0.4
+    last.join()
+
+
+@pytest.mark.parametrize("interface", ["http"], indirect=True)
+def test_the_statements_of_a_dead_attempt_are_ended(loads: Loads) -> None:
+    """They carry ids by which whoever takes over finds them; those of others go on."""
+    target = loads.destination._target(loads.plan(narrow(Strategy.APPEND), []))
+    gone, other = (attempts.internal("samples", 1, f"{n}123456789abcdef", "at0") for n in (0, 1))
+    last = _sleeping(loads, target.for_attempt(gone).store)
+    running = loads.sql("SELECT query_id FROM system.processes WHERE position(query, 'sleepEach') = 8")
+    assert running == [(f"{gone.statements}at0_1",)]
+    settling._silence(target, other, "_ownlens_other")
+    assert last.is_alive()
+    start = time.monotonic()
+    settling._silence(target, gone, "_ownlens_claim")
+    assert time.monotonic() - start < 0.6
     last.join()
 
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +13,10 @@ from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import OwnLensError, Rejected, Retryable, StagedSetChanged
 from ownlens_plugins.testing import sample_rows
 
-from .loads import NARROW, STRATEGIES, Loads, day_rows, narrow
+from .loads import EVERYWHERE, NARROW, STRATEGIES, Loads, day_rows, narrow
 
+STORES = EVERYWHERE
 POINTS = ["stage_open", "part_written", "before_commit", "commit_sent", "after_commit", "before_ledger", "cleanup"]
-CHILD = Path(__file__).with_name("crashing.py")
 
 
 def _contract(strategy: Strategy) -> TableContract:
@@ -51,7 +46,12 @@ def _check_settled(loads: Loads, contract: TableContract, strategy: Strategy, pl
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize(
-    ("point", "store"), [*((point, "alone") for point in POINTS), *((point, "shared") for point in POINTS[3:])]
+    ("interface", "point", "store"),
+    [
+        *(("chdb", point, "alone") for point in POINTS),
+        *(("chdb", point, "shared") for point in POINTS[3:]),
+    ],
+    indirect=["interface"],
 )
 def test_a_failure_at_any_point_is_repaired_by_the_next_run(
     loads: Loads, monkeypatch: pytest.MonkeyPatch, request: Any, strategy: Strategy, point: str, store: str
@@ -232,39 +232,3 @@ def test_one_failed_table_leaves_others_alone(loads: Loads, monkeypatch: pytest.
     loads.load(two, sample_rows(5))
     assert [entry[0] for entry in loads.ledger()] == ["two"]
     assert loads.internal_tables() != []
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_killed_process_is_repaired_by_the_next(
-    tmp_path: Path, strategy: Strategy, make_plans: Callable[..., None]
-) -> None:
-    """Each process first repairs and checks what the one before left, then is killed at the next point."""
-    points = [*POINTS, "abort"]
-    make_plans(tmp_path, strategy, len(points))
-    for number in range(1, len(points) + 2):
-        point = points[number - 1] if number <= len(points) else ""
-        child = _child(tmp_path, strategy, number, point)
-        assert child.returncode == (-9 if point else 0), child.stderr
-        checked = json.loads(child.stdout.splitlines()[-1])
-        assert checked == {"repaired": number - 1, "exact": True, "ledger": number - 1, "left": [], "again": True}
-
-
-@pytest.fixture
-def make_plans() -> Callable[..., None]:
-    """Return a function that stages one set for each kill, before any process opens the engine."""
-
-    def stage(folder: Path, strategy: Strategy, count: int) -> None:
-        command = [sys.executable, str(CHILD), str(folder), strategy.value, "stage", str(count)]
-        subprocess.run(command, check=True, capture_output=True, env=_environment(""))
-
-    return stage
-
-
-def _child(folder: Path, strategy: Strategy, number: int, point: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(CHILD), str(folder), strategy.value, "load", str(number)]
-    return subprocess.run(command, capture_output=True, text=True, env=_environment(point), timeout=120)
-
-
-def _environment(point: str) -> dict[str, str]:
-    places = os.pathsep.join(path for path in sys.path if path)
-    return {**os.environ, "PYTHONPATH": places, "CRASH_AT": point}

@@ -16,8 +16,9 @@ from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import Rejected
 from ownlens_plugins.testing import sample_rows
 
-from .loads import NARROW, STRATEGIES, Loads, comparable, contract_for
+from .loads import EVERYWHERE, NARROW, STRATEGIES, Loads, comparable, contract_for, table_of
 
+STORES = EVERYWHERE
 _UUID = uuid.UUID("12345678-9abc-def0-0fed-cba987654321").bytes
 _FIRST, _LAST = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999_999)
 VALUES: dict[str, list[Any]] = {
@@ -105,7 +106,7 @@ def test_the_time_zone_of_the_process_changes_nothing(
 def test_many_days_fit_into_one_load(loads: Loads) -> None:
     """An interactive insert may touch 100 partitions; a load may touch more."""
     contract = contract_for(Strategy.REPLACE_PARTITION)
-    rows = sample_rows(300, days=150)
+    rows = sample_rows(110, days=110)
 
     loads.load(contract, rows)
 
@@ -172,7 +173,8 @@ def test_reading_a_table_that_is_not_there_shows_no_rows(loads: Loads) -> None:
 
 def test_reading_streams(loads: Loads, tmp_path: Path) -> None:
     contract = contract_for(Strategy.APPEND, columns=NARROW)
-    loads.load(contract, [{name: row[name] for name in NARROW} for row in sample_rows(200_000)])
+    some = table_of(contract, [{name: row[name] for name in NARROW} for row in sample_rows(2_000)])
+    loads.load(contract, pa.concat_tables([some] * 100))
     sizes = [batch.num_rows for batch in loads.destination.read(loads.plan(contract, [], sequence=2))]
     assert sum(sizes) == 200_000
     assert len(sizes) > 1

@@ -13,7 +13,9 @@ from ownlens_plugins.api import LoadPlan, SqlValidationTarget, SupportsCheck, Su
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.testing import sample_rows
 
-from .loads import STRATEGIES, Loads, day_rows, narrow
+from .loads import EVERYWHERE, STRATEGIES, Loads, day_rows, narrow
+
+STORES = EVERYWHERE
 
 
 def _ask(target: SqlValidationTarget, select: str) -> list[tuple[Any, ...]]:

@@ -1,0 +1,36 @@
+CREATE DATABASE IF NOT EXISTS `ownlens` ON CLUSTER `news`;
+CREATE TABLE IF NOT EXISTS `ownlens`.`_ownlens_ledger` ON CLUSTER `news` (`table` String,
+    `sequence` UInt64,
+    `load_id` String,
+    `digest` String,
+    `strategy` String,
+    `rows` UInt64,
+    `inserted` UInt64,
+    `updated` UInt64,
+    `unchanged` UInt64,
+    `deleted` UInt64,
+    `rejected` UInt64,
+    `bytes` UInt64,
+    `contract` String,
+    `ownlens` String,
+    `stage` UUID,
+    `begun_at` DateTime64(6, 'UTC'),
+    `committed_at` DateTime64(6, 'UTC'),
+    `seconds` Float64) ENGINE = ReplicatedMergeTree ORDER BY (`table`, `sequence`);
+CREATE TABLE IF NOT EXISTS `ownlens`.`samples` ON CLUSTER `news` (`id` Int64,
+    `day` Date32,
+    `title` Nullable(String),
+    `created_at` DateTime64(6, 'UTC'),
+    `updated_at` DateTime64(6, 'UTC'),
+    `_ownlens_load` UInt64 MATERIALIZED 0,
+    INDEX `_ownlens_load_index` `_ownlens_load` TYPE minmax GRANULARITY 1) ENGINE = ReplicatedMergeTree ORDER BY `id`;
+CREATE TABLE `ownlens`.`_ownlens_24baa7a731ce_7_00000000p1_aaaaaaaaaaaaaaaa_p0` ON CLUSTER `news` (`id` Int64,
+    `day` Date32,
+    `title` Nullable(String),
+    `created_at` DateTime64(6, 'UTC'),
+    `updated_at` DateTime64(6, 'UTC'),
+    `_ownlens_load` UInt64 MATERIALIZED 7,
+    INDEX `_ownlens_load_index` `_ownlens_load` TYPE minmax GRANULARITY 1) ENGINE = ReplicatedMergeTree ORDER BY `id` COMMENT '_ownlens_24baa7a731ce_7_00000000p1_aaaaaaaaaaaaaaaa_p0';
+RENAME TABLE `ownlens`.`_ownlens_24baa7a731ce_7_00000000p1_aaaaaaaaaaaaaaaa_p0` TO `ownlens`.`_ownlens_claim` ON CLUSTER `news`;
+EXCHANGE TABLES `ownlens`.`samples` AND `ownlens`.`_ownlens_claim` ON CLUSTER `news`;
+DROP TABLE IF EXISTS `ownlens`.`_ownlens_claim` ON CLUSTER `news` SYNC;

@@ -1,5 +1,6 @@
 # Two commands do everything on a fresh machine with Python 3.11+: make demo, make test.
 PYTHON ?= python3
+HISTORIES ?= 8
 BIN := .venv/bin
 DEMO_LOCK := requirements/demo.txt
 TEST_LOCK := requirements/test.txt
@@ -7,7 +8,7 @@ UV := $(BIN)/uv pip
 COMPILE := compile pyproject.toml requirements/build.in --universal --generate-hashes --quiet --no-header \
 	--python-version 3.11 --no-emit-index-url
 
-.PHONY: help demo test check unit bench lock generate clean
+.PHONY: help demo test check unit kill bench lock generate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -39,7 +40,11 @@ check: .venv/test  ## lint, format, types, import walls, generated files
 	$(BIN)/python -m tests.generated --check
 
 unit: .venv/test  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+kill: .venv/test  ## kill loads at every system call and statement, and run long random histories
+	$(BIN)/python -m pytest tests/kill -n 4
+	OWNLENS_HISTORIES=$(HISTORIES) $(BIN)/python -m pytest -n 4 -k any_history tests/destinations
 
 bench: .venv/test  ## rows per second beside each store's own limit
 	$(BIN)/python -m benchmarks

@@ -25,12 +25,6 @@ STRATEGIES = [
 ]
 
 
-@pytest.mark.parametrize("point", [point for point in POINTS if point != "abort"])
-@pytest.mark.parametrize(("strategy", "form"), STRATEGIES)
-def test_killed_and_run_again(local: S3Destination, tmp_path: Path, strategy: str, form: str, point: str) -> None:
-    _kill_and_recover(local, tmp_path, strategy, form, point)
-
-
 @pytest.mark.minio
 @pytest.mark.parametrize("point", ["part_written", "commit_sent", "cleanup"])
 @pytest.mark.parametrize(("strategy", "form"), [("append", "delta"), ("upsert", "delta"), ("overwrite", "parquet")])

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Discriminator, Field, SecretStr, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .api import StrictModel
@@ -41,21 +41,50 @@ class FileSourceConfig(StrictModel):
     folder: str
 
 
+class BlockSourceConfig(BaseModel):
+    """A source whose connection is in an orchestrator's block, named type/name; settings beside it win."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+
+    block: str
+
+
 def _kind_of_source(values: Any) -> str:
+    if "block" in values if isinstance(values, dict) else hasattr(values, "block"):
+        return "block"
     kind = values.get("kind", "postgresql") if isinstance(values, dict) else getattr(values, "kind", None)
     return str(kind)
 
 
 # Told apart by `kind`, so that an error speaks of the source that was meant.
 SourceConfig = Annotated[
-    Annotated[PostgreSQLSourceConfig, Tag("postgresql")] | Annotated[FileSourceConfig, Tag("files")],
+    Annotated[PostgreSQLSourceConfig, Tag("postgresql")]
+    | Annotated[FileSourceConfig, Tag("files")]
+    | Annotated[BlockSourceConfig, Tag("block")],
     Discriminator(
         _kind_of_source,
         custom_error_type="unknown_source",
         custom_error_message="kind must be 'postgresql' or 'files'",
     ),
 ]
-_SOURCES: dict[str, type[BaseModel]] = {"postgresql": PostgreSQLSourceConfig, "files": FileSourceConfig}
+_SOURCES: dict[str, type[BaseModel]] = {
+    "postgresql": PostgreSQLSourceConfig,
+    "files": FileSourceConfig,
+    "block": BlockSourceConfig,
+}
+
+
+def source_config(settings: dict[str, Any]) -> PostgreSQLSourceConfig | FileSourceConfig:
+    """Return checked settings of a source.
+
+    Raises:
+        SettingsInvalid: a setting is missing or wrong; values are not shown.
+    """
+    try:
+        return _SOURCES[_kind_of_source(settings)].model_validate(settings)  # type: ignore[return-value]
+    except (ValidationError, KeyError) as error:
+        problem = _problem(error, PostgreSQLSourceConfig) if isinstance(error, ValidationError) else "unknown kind"
+        raise SettingsInvalid(f"source: {problem}") from None
 
 
 class Profile(BaseSettings):
@@ -81,6 +110,9 @@ class Profile(BaseSettings):
     validate_loads: bool = Field(default=True, description="Run the Great Expectations suites after each load.")
     retries: int = Field(default=3, ge=0, le=20, description="Times that a load is tried again after Retryable.")
     retry_delay_seconds: float = Field(default=2.0, gt=0, description="First delay; it doubles, with jitter.")
+
+    slow_ratio: float = Field(default=3.0, gt=1, description="A load is slow this many times below its usual speed.")
+    slow_seconds: float = Field(default=10.0, ge=0, description="Loads that take less are never called slow.")
 
     @classmethod
     def settings_customise_sources(
@@ -126,11 +158,11 @@ def _profiles(path: Path) -> dict[str, dict[str, Any]]:
     return profiles
 
 
-def _problem(error: ValidationError) -> str:
+def _problem(error: ValidationError, model: type[BaseModel] = Profile) -> str:
     problem = error.errors(include_url=False, include_input=False)[0]
     steps = [str(step) for step in problem["loc"]]
-    of_source = steps[0] == "source" and len(steps) > 2
-    model = _SOURCES[steps.pop(1)] if of_source else Profile
+    if steps[0] == "source" and len(steps) > 2:
+        model = _SOURCES[steps.pop(1)]
     where = ".".join(steps)
     if problem["type"] == "extra_forbidden":
         return str(UnknownName("setting", where, [".".join([*steps[:-1], name]) for name in _spelled(model)]))

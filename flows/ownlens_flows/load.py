@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -14,18 +15,19 @@ from uuid import uuid4
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
-from prefect.events import emit_event
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
 
 from ownlens_plugins.engine.outcomes import LoadOutcome, StageOutcome, Status
-from ownlens_plugins.errors import OwnLensError
+from ownlens_plugins.errors import OwnLensError, ValidationFailed
 
 from .report import Rejection, RunReport
 from .request import LoadRequest
 from .run import LoadRun, Observer, check_destinations, ignore, logger, prepare, shared
 from .schedule import LOAD, STAGE, Schedule, Step
+from .signals import FAILED, tell, tell_report
 from .tasks import load_task, stage_task, validate_task
 
 MAX_THREADS = 64
@@ -41,6 +43,9 @@ EVERYTHING = LoadRequest()
 @flow(name="load-tables", task_runner=RUNNER, persist_result=False)
 def load_tables(request: LoadRequest = EVERYTHING) -> State[Any]:
     """Load the requested tables into the requested destinations, each staged set exactly once."""
+    if (ours := logging.getLogger("ownlens")).level == logging.NOTSET:
+        # Prefect hands our lines to its server when prefect.yaml says so, but leaves the level at the root's: warnings.
+        ours.setLevel(logging.INFO)
     return roll_up(run_loads(request))
 
 
@@ -59,14 +64,19 @@ def run_loads(request: LoadRequest, *, observe: Observer = ignore) -> RunReport:
         OwnLensError: the request cannot be run at all; nothing has been touched. Its text holds no secret.
     """
     started = time.monotonic()
-    run = prepare(request, observe=observe)
+    try:
+        run = prepare(request, observe=observe)
+    except OwnLensError as error:
+        tell(FAILED, str(error))
+        raise
     key = uuid4().hex
     with shared(key, run):
         _warm_up(run)
         check_destinations(run)
         report = _Driver(run, key).drive()
     report.seconds = time.monotonic() - started
-    _publish(report)
+    create_table_artifact(key="ownlens-load-summary", table=report.table_rows(), description=report.message())
+    tell_report(report, run.profile)
     return report
 
 
@@ -77,12 +87,6 @@ def _warm_up(run: LoadRun) -> None:
 
     # Importing Great Expectations takes seconds; staging can go on meanwhile.
     threading.Thread(target=warm_up, name="ownlens-warm-up", daemon=True).start()
-
-
-def _publish(report: RunReport) -> None:
-    create_table_artifact(key="ownlens-load-summary", table=report.table_rows(), description=report.message())
-    what = "finished" if report.succeeded else "failed"
-    emit_event(f"ownlens.load.{what}", resource={"prefect.resource.id": "ownlens.load"}, payload=report.document())
 
 
 @dataclass
@@ -134,15 +138,16 @@ class _Driver:
         future.add_done_callback(lambda _: self.ended.put(step))
 
     def _future(self, step: Step) -> PrefectFuture[Any]:
+        # Unquoted, Prefect would take a text that some result also holds for a lineage between the two tasks.
+        key, table, destination = quote(self.key), quote(step.table), quote(step.destination)
         if step.kind == STAGE:
-            return stage_task(self.run, step.table).submit(self.key, step.table)
+            return stage_task(self.run, step.table).submit(key, table)
         if step.kind == LOAD:
-            task = load_task(self.run, step.table, step.destination)
             staged = self.futures[Step(STAGE, step.table)]
-            return task.submit(self.key, step.table, step.destination, wait_for=[staged])
-        task = validate_task(self.run, step.table, step.destination)
+            task = load_task(self.run, step.table, step.destination)
+            return task.submit(key, table, destination, wait_for=[staged])
         loaded = self.futures[Step(LOAD, step.table, step.destination)]
-        return task.submit(self.key, step.table, step.destination, loaded)
+        return validate_task(self.run, step.table, step.destination).submit(key, table, destination, loaded)
 
     def _collect(self, step: Step, schedule: Schedule) -> None:
         future = self.futures[step]
@@ -151,7 +156,7 @@ class _Driver:
         state = future.state
         if not state.is_completed():
             schedule.ended(step, well=False)
-            self._note_failure(step, _reason(state))
+            self._note_failure(step, _error(state))
             return
         result = future.result()
         schedule.ended(step, well=True, changed=self._note_result(step, result))
@@ -161,12 +166,22 @@ class _Driver:
             self._note_staged(result)
             return True
         if isinstance(result, LoadOutcome):
-            self.report.outcomes[step.table, step.destination] = result
+            self._note_loaded(result)
             self.run.observe("loaded", step.table, step.destination, result)
             return result.status is Status.LOADED
         self.report.validations[step.table, step.destination] = result
         self.run.observe("validated", step.table, step.destination, result)
         return True
+
+    def _note_loaded(self, outcome: LoadOutcome) -> None:
+        key = (outcome.table, outcome.destination)
+        self.report.outcomes[key] = outcome
+        plan, result = outcome.plan, outcome.result
+        if plan is not None and result is not None and result.rows != plan.rows:
+            self.report.mismatches[key] = (
+                f"{outcome.table}: {outcome.destination}: says {result.rows} rows, but {plan.rows} are staged; "
+                "load the table again with full_refresh"
+            )
 
     def _note_staged(self, outcome: StageOutcome) -> None:
         self.run.observe("staged", outcome.table, "", outcome)
@@ -182,7 +197,8 @@ class _Driver:
             )
             self.report.rejections.append(Rejection(outcome.table, manifest.key_violations, message))
 
-    def _note_failure(self, step: Step, reason: str) -> None:
+    def _note_failure(self, step: Step, error: BaseException) -> None:
+        reason = str(error)
         if step.kind == STAGE:
             for destination in self.run.destinations:
                 if destination not in self.run.unreachable:
@@ -191,6 +207,8 @@ class _Driver:
             self._failed(step.table, step.destination, reason)
         else:
             self.report.invalid[step.table, step.destination] = reason
+            if isinstance(error, ValidationFailed):
+                self.report.mismatches[step.table, step.destination] = reason
             self.run.observe("invalid", step.table, step.destination, reason)
 
     def _note_skipped(self, skipped: Mapping[Step, str]) -> None:
@@ -206,11 +224,12 @@ class _Driver:
         self.run.observe("failed", table, destination, reason)
 
 
-def _reason(state: State[Any]) -> str:
+def _error(state: State[Any]) -> BaseException:
+    """Return why a task ended as it did, with a message that people may see."""
     try:
         state.result()
     except OwnLensError as error:
-        return str(error)
+        return error
     except BaseException as error:
         logger.error("a task ended in state %s: %s", state.name, type(error).__name__)
-    return f"{state.name}: {state.message or 'no reason given'}"
+    return OwnLensError(f"{state.name}: {state.message or 'no reason given'}")

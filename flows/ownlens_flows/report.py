@@ -27,6 +27,7 @@ class RunReport:
     outcomes: dict[tuple[str, str], LoadOutcome] = field(default_factory=dict)
     validations: dict[tuple[str, str], ValidationResult] = field(default_factory=dict)
     invalid: dict[tuple[str, str], str] = field(default_factory=dict)
+    mismatches: dict[tuple[str, str], str] = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
     staged_rows: int = 0
     seconds: float = 0.0

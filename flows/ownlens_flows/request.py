@@ -20,3 +20,7 @@ class LoadRequest(BaseModel):
     profile: str = Field(default="default", description="Profile of ownlens.toml that names the connections.")
     config: str | None = Field(default=None, description="Path of ownlens.toml; OWNLENS_CONFIG or ./ when absent.")
     validate_loads: bool | None = Field(default=None, description="Overrides the profile's validate_loads.")
+    blocks: dict[str, str] = Field(
+        default_factory=dict,
+        description="Prefect blocks that hold connections, by destination or `source`: minio-credentials/lake.",
+    )

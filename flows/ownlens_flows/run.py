@@ -20,6 +20,7 @@ from ownlens_plugins.errors import Retryable, SettingsInvalid, UnknownName
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import Profile, load_profile
 
+from .blocks import with_blocks
 from .request import LoadRequest
 
 logger = logging.getLogger("ownlens.run")
@@ -71,13 +72,13 @@ def prepare(request: LoadRequest, *, observe: Observer = ignore) -> LoadRun:
     Raises:
         UnknownName, SettingsInvalid, ContractInvalid, DestinationUnavailable: nothing has been touched.
     """
-    profile = load_profile(request.profile, file=request.config)
     registry = Registry()
+    profile = load_profile(request.profile, file=request.config)
+    profile = with_blocks(profile, request.blocks, registry, destinations=request.destinations)
     registry.load_hooks()
     contracts = select_contracts(read_contracts(profile.contracts), request)
-    connections = {registry.resolve(name): config for name, config in profile.destinations.items()}
-    names = destination_names(request.destinations, connections, registry)
-    destinations = {name: registry.create(name, connections[name]) for name in names}
+    names = destination_names(request.destinations, profile.destinations, registry)
+    destinations = {name: registry.create(name, profile.destinations[name]) for name in names}
     for name in names:
         for contract in contracts:
             registry.options(name, contract)

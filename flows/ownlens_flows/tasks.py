@@ -46,22 +46,26 @@ _materialize: Any = materialize
 AnyTask = Task[..., Any]
 
 
+STAGED = "staged"
+
+
 def stage_task(run: LoadRun, table: str) -> AnyTask:
-    """Return the task that stages one table."""
-    made: AnyTask = _task(task_run_name=f"stage {table}", **_options(run, "stage"))(_stage)
+    """Return the task that stages one table: the asset between its source and its destinations."""
+    options = _options(run, "stage") | {"asset_deps": [Asset(key=asset_key(table, "source"))]}
+    made: AnyTask = _materialize(Asset(key=asset_key(table, STAGED)), task_run_name=f"stage {table}", **options)(_stage)
     return made
 
 
 def load_task(run: LoadRun, table: str, destination: str) -> AnyTask:
     """Return the task that brings one table in one destination up to date, as an asset of that destination."""
-    options = _options(run, f"load-{destination}")
+    options = _options(run, f"load-{destination}") | {"asset_deps": [Asset(key=asset_key(table, STAGED))]}
     asset = Asset(key=asset_key(table, destination))
     made: AnyTask = _materialize(asset, task_run_name=f"load {table} into {destination}", **options)(_load)
     return made
 
 
 def asset_key(table: str, destination: str) -> str:
-    """Return the Prefect asset that stands for a table in a destination."""
+    """Return the Prefect asset that stands for a table in a destination, in `source` or in `staged`."""
     return f"{destination}://ownlens/{quote(table, safe='')}"
 
 
@@ -75,7 +79,11 @@ def _stage(key: str, table: str) -> StageOutcome:
     run = current(key)
     assert run.snapshot is not None
     with _scrubbed(run, table, "staging"):
-        return stage_table(run.contract(table), run.snapshot, run.area, full_refresh=run.request.full_refresh)
+        outcome = stage_table(run.contract(table), run.snapshot, run.area, full_refresh=run.request.full_refresh)
+    if (manifest := outcome.manifest) is not None:
+        counts = {"rows": manifest.rows, "rejected": manifest.rejected, "sequence": manifest.sequence}
+        add_asset_metadata(asset_key(table, STAGED), counts)
+    return outcome
 
 
 def _load(key: str, table: str, destination: str) -> LoadOutcome:

@@ -12,8 +12,13 @@ PREFECT_YAML = Path(__file__).parents[2] / "prefect.yaml"
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load(PREFECT_YAML.read_text())["deployments"]
 
 
-def test_there_are_three_deployments() -> None:
-    assert {deployment["name"] for deployment in DEPLOYMENTS} == {"nightly", "hourly-events", "adhoc"}
+def test_the_deployments_have_these_names() -> None:
+    assert {deployment["name"] for deployment in DEPLOYMENTS} == {
+        "nightly",
+        "hourly-events",
+        "adhoc",
+        "after-transform",
+    }
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])

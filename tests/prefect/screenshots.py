@@ -1,0 +1,65 @@
+"""Take pictures of a load in Prefect's own pages, for a person to look at: `python -m tests.prefect.screenshots DIR`.
+
+Needs Chromium (Debian's package `chromium`). With `--server ADDRESS` the pictures are of a server that runs already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import tempfile
+from pathlib import Path
+
+import httpx
+
+from .stack import running_stack
+
+REQUEST = 'request={"tables": ["countries", "cities", "users", "browsers"]}'
+
+
+def take(address: str, target: Path) -> None:
+    """Save pictures of the newest load's run, of its artifact, and of deployments, events and automations."""
+    run = _newest(address, "/flow_runs/filter", sort="START_TIME_DESC")
+    artifact = _newest(
+        address, "/artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}, "type": {"any_": ["table"]}}
+    )
+    pages = {
+        "run": f"/runs/flow-run/{run}",
+        "run-artifacts": f"/runs/flow-run/{run}?tab=Artifacts",
+        "artifact": f"/artifacts/artifact/{artifact}",
+        "deployments": "/deployments",
+        "events": "/events",
+        "automations": "/automations",
+    }
+    for name, page in pages.items():
+        _picture(f"{address}{page}", target / f"{name}.png")
+
+
+def _newest(address: str, path: str, **wanted: object) -> str:
+    answer = httpx.post(f"{address}/api{path}", json={**wanted, "limit": 1}, timeout=30).raise_for_status()
+    return str(answer.json()[0]["id"])
+
+
+def _picture(page: str, file: Path) -> None:
+    with tempfile.TemporaryDirectory() as profile:
+        chromium = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
+        shot = ["--window-size=1500,1100", "--virtual-time-budget=15000", f"--screenshot={file}", page]
+        subprocess.run([*chromium, *shot], check=True, capture_output=True, timeout=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--server", help="Address of a running server, such as http://127.0.0.1:4200.")
+    chosen = parser.parse_args()
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    if chosen.server:
+        take(chosen.server, chosen.folder)
+        return
+    with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder)) as stack:
+        stack.prefect("deployment", "run", "load-tables/adhoc", "--param", REQUEST, "--watch")
+        take(stack.address, chosen.folder)
+
+
+if __name__ == "__main__":
+    main()

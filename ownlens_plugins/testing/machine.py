@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from ..api import Destination, LoadPlan
 from ..contracts import Strategy, TableContract
 from ..errors import OwnLensError
 from .comparing import row_texts
-from .processes import until_done
+from .processes import race, until_done
 from .trial import Traces, Trial
 
 _STEPS = 12
@@ -102,9 +101,7 @@ class DestinationMachine(RuleBasedStateMachine):
     def race(self, racers: int) -> None:
         """Load the next set from several processes at once."""
         plan = self.staged[self.done]
-        start = time.time() + 0.1
-        running = [self.trial.in_process(plan, not_before=start) for _ in range(racers)]
-        results = [process.results()[0] for process in running]
+        results = race([self.trial.in_process(plan, waits=True) for _ in range(racers)])
         assert sum(not result.replayed for result in results) <= 1
         self._finish(plan)
 

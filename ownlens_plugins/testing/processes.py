@@ -34,25 +34,33 @@ def prepare(modules: Iterable[str]) -> None:
 class Work:
     """What one process does: load the plans one after the other, again after each error that says so.
 
-    `fault` is a moment of `CALLS` or a point of `ownlens_plugins.faults`; the process dies when it comes by. All
-    processes with the same `not_before` (seconds since the epoch) start their loads together.
+    `fault` is a moment of `CALLS` or a point of `ownlens_plugins.faults`; the process dies when it comes by. A process
+    that `waits` starts its loads when `Running.go` says so.
     """
 
     destination_type: type[Destination[Any, Any]]
     config: Any
     plans: Sequence[LoadPlan]
     fault: str = ""
-    not_before: float = 0.0
+    waits: bool = False
 
 
 class Running:
     """A started process."""
 
     def __init__(self, work: Work) -> None:
-        self._results, theirs = _PROCESSES.Pipe(duplex=False)
+        self._results, theirs = _PROCESSES.Pipe()
         self._process: BaseProcess = _PROCESSES.Process(target=_run, args=(work, theirs), daemon=True)
         self._process.start()
         theirs.close()
+
+    def wait_until_ready(self) -> None:
+        """Wait until a process that `waits` has started."""
+        assert self._results.poll(PATIENCE_SECONDS), "a loading process did not start in time"
+        self._results.recv()
+
+    def go(self) -> None:
+        self._results.send("go")
 
     def killed(self) -> bool:
         """Wait for the end; tell whether the process was killed before it was done.
@@ -86,10 +94,13 @@ class Running:
         return outcome
 
 
-def run_all(works: Iterable[Work]) -> list[list[LoadResult]]:
-    """Run processes at the same time; return their results."""
-    started = [Running(work) for work in works]
-    return [each.results() for each in started]
+def race(racers: Sequence[Running]) -> list[LoadResult]:
+    """Let waiting processes of one plan each go at the same time; return their results."""
+    for racer in racers:
+        racer.wait_until_ready()
+    for racer in racers:
+        racer.go()
+    return [racer.results()[0] for racer in racers]
 
 
 def _run(work: Work, results: Connection) -> None:
@@ -98,7 +109,9 @@ def _run(work: Work, results: Connection) -> None:
         destination = _Mortal(destination, work.fault)
     elif work.fault:
         os.environ["OWNLENS_FAULT"] = f"{work.fault}:kill"
-    time.sleep(max(0.0, work.not_before - time.time()))
+    if work.waits:
+        results.send("ready")
+        results.recv()
     try:
         results.send([until_done(destination, plan) for plan in work.plans])
     except Exception as error:

@@ -115,7 +115,7 @@ class Trial:
             again = self.replay(plan)
             assert again.replayed, f"{moment}: the load was applied again"
 
-    def in_process(self, *plans: LoadPlan, fault: str = "", not_before: float = 0.0) -> Running:
+    def in_process(self, *plans: LoadPlan, fault: str = "", waits: bool = False) -> Running:
         """Start a process that loads plans. An embedded store is given up here, so that it can be opened there."""
         self.destination.close()
-        return Running(Work(type(self.destination), self.destination.config, plans, fault, not_before))
+        return Running(Work(type(self.destination), self.destination.config, plans, fault, waits))

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +39,11 @@ def ownlens(*arguments: str, **environment: str) -> Ran:
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("demo")
+def folder() -> Iterator[Path]:
+    # Not below pytest's own folder: another test session closes that to the user whom the servers run as.
+    with tempfile.TemporaryDirectory(prefix="ownlens-demo-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def environment(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     home = str(tmp_path_factory.mktemp("prefect"))
-    return {**os.environ, "PYTHONPATH": str(installed), "PREFECT_HOME": home}
+    # A test session of its own would close this one's folder to other users.
+    return {**os.environ, "PYTHONPATH": str(installed), "PREFECT_HOME": home, "PYTEST_DEBUG_TEMPROOT": home}
 
 
 def ownlens(environment: dict[str, str], *arguments: str) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,14 +68,18 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def warehouse() -> Iterator[dict[str, Any]]:
     """A PostgreSQL server for the loads of this folder's tests."""
     from ownlens_sandbox.servers import address, start_server
 
-    server = start_server(tmp_path_factory.mktemp("warehouse") / "data")
+    # Not below pytest's own folder: another test session closes that to the user whom the server runs as.
+    folder = Path(tempfile.mkdtemp(prefix="ownlens-warehouse-"))
+    folder.chmod(0o755)
+    server = start_server(folder / "data")
     host, port = address(server.get_uri())
     yield {"host": host, "port": port, "user": "postgres"}
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

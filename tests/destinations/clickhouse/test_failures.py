@@ -85,8 +85,6 @@ from pathlib import Path
 from ownlens_clickhouse.config import ClickHouseConfig
 from ownlens_clickhouse.destination import ClickHouseDestination
 from ownlens_plugins.errors import OwnLensError
-
-ENGINE_STAYS_OPEN = False
 try:
     ClickHouseDestination(ClickHouseConfig(interface="chdb", path=Path(sys.argv[1]))).check()
     print("opened")

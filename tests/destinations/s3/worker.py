@@ -9,7 +9,7 @@ import time
 from multiprocessing.process import BaseProcess
 
 from ownlens_plugins.api import LoadPlan
-from ownlens_plugins.engine.loading import load
+from ownlens_plugins.testing.processes import until_done
 from ownlens_s3.config import S3Config
 from ownlens_s3.destination import S3Destination
 
@@ -35,6 +35,6 @@ def _load(config: S3Config, plan: LoadPlan, fault: str, not_before: float) -> No
     if fault:
         os.environ["OWNLENS_FAULT"] = fault
     time.sleep(max(0.0, not_before - time.time()))
-    load(S3Destination(config), plan)
+    until_done(S3Destination(config), plan)
     sys.stdout.flush()
     os._exit(0)

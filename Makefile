@@ -40,7 +40,7 @@ check: .venv/test  ## lint, format, types, import walls, generated files
 	$(BIN)/python -m tests.generated --check
 
 unit: .venv/test  ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 kill: .venv/test  ## kill loads at every system call and statement, and run long random histories
 	$(BIN)/python -m pytest tests/kill -n 4

@@ -25,6 +25,24 @@ from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import PostgreSQLSourceConfig
 
 _NUMBERS = count()
+# Two workers end at about the same time when the files that take minutes come first.
+_LONGEST = ("tests/prefect/", "tests/demo/", "tests/examples/", "tests/destinations/clickhouse/", "tests/conformance/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: [not item.nodeid.startswith(place) for place in _LONGEST])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each file to one worker; the tests of deployments share their servers, so they go to one together."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByServers(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _LONGEST[0] if nodeid.startswith(_LONGEST[0]) else str(super()._split_scope(nodeid))
+
+    return ByServers(config, log)
 
 
 @dataclass(frozen=True)

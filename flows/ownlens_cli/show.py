@@ -41,6 +41,11 @@ def _show(settings: Profile, table: str, destination: str, limit: int, *, as_jso
     connections = {registry.resolve(given): values for given, values in settings.destinations.items()}
     if name not in connections:
         raise SettingsInvalid(f"{name}: the profile has no connection for this destination")
+    if "block" in connections[name]:
+        # Only then, because it starts Prefect.
+        from ownlens_flows.blocks import with_blocks
+
+        connections = with_blocks(settings, {}, registry, destinations=[name]).destinations
     store = registry.create(name, connections[name])
     try:
         rows = list(_rows(store, contracts[table], registry, limit))

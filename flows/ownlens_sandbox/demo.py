@@ -6,16 +6,17 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
 from ownlens_plugins.contracts import TableContract, read_contracts
+from ownlens_plugins.settings import load_profile
 
 from .newsroom import apply_day_of_changes, create_schema, fill
-from .servers import Sandbox
+from .servers import PROFILE, Sandbox
 
 DEFAULT_ROWS = 500_000
 Progress = Callable[[str, int], None]
@@ -33,48 +34,51 @@ class Prepared:
 
 def prepare_source(sandbox: Sandbox, *, rows: int = DEFAULT_ROWS, progress: Progress | None = None) -> Prepared:
     """Fill an empty source with about `rows` rows, or apply the next day of changes to a filled one."""
+    contracts = Path(load_profile(PROFILE, file=sandbox.config).contracts)
+    if is_filled(sandbox.folder):
+        return change_source(sandbox.folder, sandbox.source, contracts)
+    return fill_source(sandbox.folder, sandbox.source, contracts, rows=rows, progress=progress)
+
+
+def is_filled(folder: Path) -> bool:
+    """Say whether the source of the stack below a folder has been filled."""
+    return _state(folder).exists()
+
+
+def fill_source(
+    folder: Path, source: str, contracts: Path, *, rows: int = DEFAULT_ROWS, progress: Progress | None = None
+) -> Prepared:
+    """Fill a source with about `rows` rows; `source` is its owner's connection string."""
     started = time.monotonic()
-    contracts = list(read_contracts(_contracts_folder(sandbox)).values())
-    state = sandbox.folder / "source.json"
-    with psycopg.connect(sandbox.source) as connection:
-        if state.exists():
-            return _change(connection, contracts, state, started)
-        return _fill(connection, contracts, state, rows, progress, started)
+    with psycopg.connect(source) as connection:
+        filled = _fill(connection, list(read_contracts(contracts).values()), rows, progress)
+    _remember(_state(folder), 0)
+    return Prepared(0, sum(filled.values()), 0, time.monotonic() - started)
 
 
-def _contracts_folder(sandbox: Sandbox) -> Path:
-    from ownlens_plugins.settings import load_profile
+def change_source(folder: Path, source: str, contracts: Path) -> Prepared:
+    """Bring a filled source the next day of changes."""
+    started = time.monotonic()
+    day = int(json.loads(_state(folder).read_text())["days"]) + 1
+    with psycopg.connect(source) as connection:
+        changes = apply_day_of_changes(connection, list(read_contracts(contracts).values()), seed=day)
+    _remember(_state(folder), day)
+    inserted, updated = (sum(change[index] for change in changes.values()) for index in (0, 1))
+    return Prepared(day, inserted, updated, time.monotonic() - started)
 
-    from .servers import PROFILE
 
-    return Path(load_profile(PROFILE, file=sandbox.config).contracts)
+def _state(folder: Path) -> Path:
+    return folder / "source.json"
 
 
 def _fill(
-    connection: psycopg.Connection,
-    contracts: list[TableContract],
-    state: Path,
-    rows: int,
-    progress: Progress | None,
-    started: float,
-) -> Prepared:
+    connection: psycopg.Connection, contracts: list[TableContract], rows: int, progress: Progress | None
+) -> Mapping[str, int]:
     # A fill that was cut off has left tables, but no state file.
     connection.execute("DROP SCHEMA public CASCADE")
     connection.execute("CREATE SCHEMA public")
     create_schema(connection, contracts)
-    filled = fill(connection, contracts, rows=rows, progress=progress)
-    connection.commit()
-    _remember(state, 0)
-    return Prepared(0, sum(filled.values()), 0, time.monotonic() - started)
-
-
-def _change(connection: psycopg.Connection, contracts: list[TableContract], state: Path, started: float) -> Prepared:
-    day = int(json.loads(state.read_text())["days"]) + 1
-    changes = apply_day_of_changes(connection, contracts, seed=day)
-    connection.commit()
-    _remember(state, day)
-    inserted, updated = (sum(change[index] for change in changes.values()) for index in (0, 1))
-    return Prepared(day, inserted, updated, time.monotonic() - started)
+    return fill(connection, contracts, rows=rows, progress=progress)
 
 
 def _remember(state: Path, days: int) -> None:

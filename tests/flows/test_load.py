@@ -171,3 +171,13 @@ def assert_one_line_each(err: str) -> None:
     """Check that a person sees lines of ours and no stack trace."""
     assert "Traceback" not in err
     assert any(line.startswith("ownlens: ") for line in err.splitlines())
+
+
+def test_show_prints_values_as_they_are(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    project.write_table("authors", "author_id,name,updated_at\n1,[b]Ada[/x],2026-01-01 00:00:00Z\n")
+    assert project.load("--tables", "authors", "--destinations", "s3") == 0
+    from ownlens_cli.main import run
+
+    capsys.readouterr()
+    assert run(["show", "authors", "--destination", "s3", "--config", project.config]) == 0
+    assert "[b]Ada[/x]" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, ProgrammingError
 
 from ownlens_plugins.errors import CommitUnknown, OwnLensError, Rejected, Retryable
 
@@ -18,6 +18,7 @@ _TRY_AGAIN = frozenset(
     {
         57,  # TABLE_ALREADY_EXISTS: another attempt was faster
         60,  # UNKNOWN_TABLE: another attempt took over, or somebody dropped the table
+        75,  # CANNOT_WRITE_TO_FILE_DESCRIPTOR: the disk is full, or failing
         159,  # TIMEOUT_EXCEEDED
         160,  # TOO_SLOW
         202,  # TOO_MANY_SIMULTANEOUS_QUERIES
@@ -40,8 +41,16 @@ _TRY_AGAIN = frozenset(
         1001,  # STD_EXCEPTION
     }
 )
+# What must change before trying again is of use.
+_CURES = {
+    75: "free disk space of the server",
+    202: "raise max_concurrent_queries or run fewer loads at once",
+    241: "raise max_memory_usage or run fewer loads at once",
+    243: "free disk space of the server",
+}
+_READ_ONLY = 164
 _WRONG_LOGIN = frozenset({192, 193, 194, 516})
-_NOT_ALLOWED = frozenset({164, 497})
+_NOT_ALLOWED = frozenset({497})
 # Messages of these codes speak of names and types only; others may quote a row.
 _SPEAKS_OF_NAMES = frozenset({16, 36, 44, 47, 57, 60, 62, 81, 122, 164, 169, 241, 243, 252, 455, 497})
 _LONGEST = 240
@@ -78,6 +87,12 @@ def unknown_outcome(table: str) -> Iterator[None]:
 
 def _translated(config: ClickHouseConfig, subject: str, error: Exception) -> OwnLensError:
     code = _code(error)
+    # The driver itself refuses settings that the server calls read-only.
+    if code == _READ_ONLY or (isinstance(error, ProgrammingError) and "readonly" in str(error)):
+        return Rejected(
+            f"{subject}: clickhouse at {config.place} lets user {config.user!r} only read, or not change settings; "
+            "give it a profile with readonly = 0"
+        )
     if code is None or _is_opening(error):
         return _unreachable(config, subject, error)
     if code in _WRONG_LOGIN:
@@ -88,7 +103,8 @@ def _translated(config: ClickHouseConfig, subject: str, error: Exception) -> Own
             f"({_said(error, code)}); grant it"
         )
     if code in _TRY_AGAIN:
-        return Retryable(f"{subject}: clickhouse could not do it now ({_said(error, code)}); run the load again")
+        cure = f"{_CURES[code]}, and run the load again" if code in _CURES else "run the load again"
+        return Retryable(f"{subject}: clickhouse could not do it now ({_said(error, code)}); {cure}")
     return Rejected(f"{subject}: clickhouse refused ({_said(error, code)}); correct the contract or the table")
 
 

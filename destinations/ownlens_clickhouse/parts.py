@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from ownlens_plugins.api import StagedPart
 from ownlens_plugins.contracts import Column, TableContract
 from ownlens_plugins.errors import Rejected, Retryable
-from ownlens_plugins.storage import filesystem
+from ownlens_plugins.object_store import reading_part
+from ownlens_plugins.storage import filesystem, is_s3
 
 from .columns import UuidAs, is_uuid
 from .definition import flag, flagged
@@ -23,10 +24,11 @@ from .definition import flag, flagged
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A Parquet file and the columns to insert from it."""
+    """A Parquet file, the columns to insert from it, and the rows that it holds."""
 
     file: BinaryIO
     columns: tuple[str, ...]
+    rows: int
 
 
 @contextmanager
@@ -42,22 +44,24 @@ def prepared(part: StagedPart, contract: TableContract, *, uuid_as: UuidAs) -> I
         Retryable: it cannot be read now.
     """
     with _readable(part, contract):
-        present = _present(part, contract)
+        schema, rows = _inside(part)
+        present = _present(schema, contract)
         rewritten = _has_null_lists(part, contract, present)
     as_text = uuid_as == "string" and any(is_uuid(column) for column in present)
     if as_text or rewritten:
         with _rewritten(part, contract, present, as_text=as_text) as file:
-            yield Prepared(file, (*(column.name for column in present), *map(flag, flagged(contract))))
+            yield Prepared(file, (*(column.name for column in present), *map(flag, flagged(contract))), rows)
         return
     where, path = filesystem(part.uri)
     with where.open_input_file(path) as source:
-        yield Prepared(cast(BinaryIO, source), tuple(column.name for column in present))
+        yield Prepared(cast(BinaryIO, source), tuple(column.name for column in present), rows)
 
 
 @contextmanager
 def _readable(part: StagedPart, contract: TableContract) -> Iterator[None]:
     try:
-        yield
+        with reading_part(part.uri) if is_s3(part.uri) else nullcontext():
+            yield
     except (FileNotFoundError, pa.ArrowInvalid):
         raise Rejected(
             f"{contract.table}: staged part {part.part_id} is missing or damaged; stage the rows again"
@@ -68,10 +72,13 @@ def _readable(part: StagedPart, contract: TableContract) -> Iterator[None]:
         ) from error
 
 
-def _present(part: StagedPart, contract: TableContract) -> list[Column]:
+def _inside(part: StagedPart) -> tuple[pa.Schema, int]:
     where, path = filesystem(part.uri)
-    with where.open_input_file(path) as source:
-        schema = pq.read_schema(source)
+    with where.open_input_file(path) as source, pq.ParquetFile(source) as file:
+        return file.schema_arrow, int(file.metadata.num_rows)
+
+
+def _present(schema: pa.Schema, contract: TableContract) -> list[Column]:
     present = [column for column in contract.columns if column.name in schema.names]
     for column in contract.columns:
         if column not in present and not column.nullable:

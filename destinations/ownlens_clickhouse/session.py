@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ownlens_plugins import faults
-from ownlens_plugins.api import LoadPlan, LoadResult, LoadSession, PartWriter, Receipt, StagedPart
+from ownlens_plugins.api import LoadPlan, LoadResult, LoadSession, PartWriter, Receipt, StagedWriter
 from ownlens_plugins.errors import OwnLensError, Retryable
 
 from . import applying, attempts, settling, sql
@@ -94,17 +94,10 @@ class ReplaySession(LoadSession):
 
     @property
     def writer(self) -> PartWriter:
-        return NothingToWrite()
+        return StagedWriter()
 
     def commit(self, _: Sequence[Receipt]) -> LoadResult:
         return replace(self._result, replayed=True)
 
     def abort(self) -> None:
         """Nothing is staged."""
-
-
-class NothingToWrite:
-    """Takes parts of a load whose rows are in the table already."""
-
-    def write(self, part: StagedPart) -> Receipt:
-        return Receipt(part.part_id, part.rows)

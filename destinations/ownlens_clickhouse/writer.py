@@ -43,13 +43,17 @@ class ClickHouseWriter:
             raise Retryable(f"{self.contract.table}: clickhouse: this attempt is over; load the staged set again")
         store = Store(self.config, statements=f"{self.label.statements}p{secrets.token_hex(4)}_")
         with reported(self.config, self.contract.table):
-            table = self.new_table(store)
+            table, sent = self.new_table(store), 0
             if part.rows:
                 with prepared(part, self.contract, uuid_as=self.uuid_as) as ready:
                     store.insert_parquet(table, ready.columns, ready.file)
+                    sent = ready.rows
             rows = int(store.rows(f"SELECT count() FROM {store.name(table)}")[0][0])
-        if rows > part.rows:  # the driver sends an insert again when the server closes the connection
-            raise Retryable(f"{self.contract.table}: clickhouse took a part in twice; load the staged set again")
+        if rows != sent:
+            # Too many when the insert was sent again, too few when a store says yes and keeps nothing.
+            raise Retryable(
+                f"{self.contract.table}: clickhouse took {rows} of the {sent} rows of a part; load the staged set again"
+            )
         faults.reach("part_written")
         return Receipt(part.part_id, rows, {"table": table})
 

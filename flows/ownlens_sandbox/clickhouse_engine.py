@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -40,8 +41,8 @@ class Engine:
         text = self._keeper.query("SELECT version(), timezone()", "TabSeparated").bytes().decode()
         self.version, self.timezone = text.strip().split("\t")
 
-    def run(self, request: Request) -> Answer:
-        """Run a request's statement.
+    def run(self, request: Request, profile: Mapping[str, str]) -> Answer:
+        """Run a request's statement with the settings of its user, and then its own.
 
         Raises:
             RuntimeError: the engine refuses it. ProtocolError, NotAsServer: a server would.
@@ -49,7 +50,7 @@ class Engine:
         statement = read(request.sql)
         begun = time.perf_counter_ns()
         with self._named(request.query_id), self._connection() as connection:
-            _prepare(connection, request)
+            _prepare(connection, request, profile)
             answer = _run(connection, request, statement)
         return Answer(answer.body, answer.format, {**answer.counts, "elapsed_ns": time.perf_counter_ns() - begun})
 
@@ -85,21 +86,27 @@ class Engine:
             connection.close()
 
 
-def _prepare(connection: Any, request: Request) -> None:
+def _prepare(connection: Any, request: Request, profile: Mapping[str, str]) -> None:
     # The engine gives each query an id of its own; its comment tells the client's.
-    settings = {**request.settings, "implicit_select": "0", "log_comment": request.query_id}
-    for name in settings:
-        if not _SETTING.fullmatch(name):
-            raise ProtocolError(115, "UNKNOWN_SETTING", f"Setting {name} is neither a builtin setting nor a custom one")
+    _set(connection, {"implicit_select": "0", "log_comment": request.query_id})
     if request.database:
         connection.query(f"USE {_identifier(request.database)}")
-    connection.query("SET " + ", ".join(f"{name} = {_literal(text)}" for name, text in settings.items()))
     for name, data in request.files.items():
         connection.query(f"CREATE TEMPORARY TABLE {_identifier(name)} ({_structure(name, request.fields)})")
         text = f"INSERT INTO {_identifier(name)}".encode()
         _insert(connection, Statement(text, format=request.fields.get(f"{name}_format", "TabSeparated"), data=data))
-    if request.read_only:
+    _set(connection, profile)
+    _set(connection, request.settings)
+    if request.read_only and "readonly" not in profile:
         connection.query("SET readonly = 2")
+
+
+def _set(connection: Any, settings: Mapping[str, str]) -> None:
+    for name in settings:
+        if not _SETTING.fullmatch(name):
+            raise ProtocolError(115, "UNKNOWN_SETTING", f"Setting {name} is neither a builtin setting nor a custom one")
+    if settings:
+        connection.query("SET " + ", ".join(f"{name} = {_literal(text)}" for name, text in settings.items()))
 
 
 def _structure(name: str, fields: Mapping[str, str]) -> str:
@@ -125,12 +132,20 @@ def _run(connection: Any, request: Request, statement: Statement) -> Answer:
 
 
 def _insert(connection: Any, statement: Statement) -> Answer:
-    # Inline data would end at the first empty line.
-    with connection.send_insert(statement.text.decode("utf-8", "surrogateescape"), statement.format) as rows:
-        if statement.data:
-            rows.append(statement.data)
-        done = rows.finish()
-    return Answer(b"", None, {"written_rows": done.rows_written, "written_bytes": done.bytes_written})
+    # Inline data would end at the first empty line, and `send_insert` says nothing when the disk is full.
+    with _in_memory(statement.data or b"") as path:
+        head, tail = (each.decode("utf-8", "surrogateescape") for each in statement.around_source)
+        done = connection.query(f"{head} FROM INFILE {_literal(path)} {tail} FORMAT {statement.format}")
+    return Answer(b"", None, {"written_rows": done.rows_written(), "written_bytes": done.bytes_written()})
+
+
+@contextmanager
+def _in_memory(data: bytes) -> Iterator[str]:
+    """Put data in a file that is on no disk; yields its path."""
+    with os.fdopen(os.memfd_create("rows"), "wb") as file:
+        file.write(data)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def _identifier(name: str) -> str:

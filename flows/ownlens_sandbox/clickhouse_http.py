@@ -5,7 +5,9 @@ writes them. Like a server it runs requests side by side, refuses a query id tha
 the clients' query ids in `system.processes` and to KILL QUERY. What differs from a server:
 
 - Query ids: `queryID()` is the engine's own, and so is the id in the answer of KILL QUERY. `log_comment` is taken.
-- Users: there is one, given at the start. `currentUser()` says `default`; users, roles and grants do not exist.
+- Users: one is given at the start; `--users` names a JSON file with more, and with the settings of each, such as
+  `readonly` or `max_memory_usage`, which the engine enforces. `currentUser()` says `default`; roles and grants do not
+  exist.
 - Sessions: `session_id` is accepted and ignored, so temporary tables last for one request.
 - Requests and answers are held in memory whole: no progress headers, no error in the middle of an answer, and a client
   that goes away cancels nothing.
@@ -16,7 +18,6 @@ the clients' query ids in `system.processes` and to KILL QUERY. What differs fro
 from __future__ import annotations
 
 import argparse
-import hmac
 import json
 import os
 import selectors
@@ -25,6 +26,8 @@ import ssl
 import subprocess
 import sys
 import threading
+import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,6 +35,7 @@ from typing import Any
 
 from . import clickhouse_protocol as protocol
 from .clickhouse_engine import Engine
+from .clickhouse_users import Users
 
 _PASSWORD_VARIABLE = "OWNLENS_CLICKHOUSE_SERVER_PASSWORD"
 _START_SECONDS = 60
@@ -46,9 +50,9 @@ class Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], engine: Engine, login: tuple[str, str]) -> None:
+    def __init__(self, address: tuple[str, int], engine: Engine, users: Users) -> None:
         self.engine = engine
-        self._login = login
+        self.users = users
         super().__init__(address, _Handler)
 
     def use_tls(self, certificate: Path, key: Path) -> None:
@@ -57,20 +61,6 @@ class Server(ThreadingHTTPServer):
         context.load_cert_chain(certificate, key)
         # The handshake is the request thread's: a silent client must not keep others out.
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-
-    def admit(self, user: str, password: str) -> None:
-        """Check a login.
-
-        Raises:
-            ProtocolError: code 516.
-        """
-        right = [
-            hmac.compare_digest(given.encode("utf-8", "surrogateescape"), known.encode())
-            for given, known in zip((user, password), self._login, strict=True)
-        ]
-        if not all(right):
-            text = f"{user}: Authentication failed: password is incorrect, or there is no user with such name"
-            raise protocol.ProtocolError(516, "AUTHENTICATION_FAILED", text)
 
     def handle_error(self, *_: Any) -> None:
         # A client that went away, or did not like the certificate.
@@ -99,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         }
         try:
             body = self._body()
-        except ValueError:  # a broken chunk: where the next request begins is unknown
+        except ValueError:  # a broken or missing piece: where the next request begins is unknown
             self.close_connection = True
             return
         try:
@@ -119,8 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, request: protocol.Request, headers: dict[str, str]) -> None:
         if request.is_ping:
             return self._send(200, headers, b"Ok.\n")
-        self.server.admit(request.user, request.password)
-        answer = self.server.engine.run(request)
+        profile = self.server.users.admit(request.user, request.password)
+        answer = self.server.engine.run(request, profile)
         headers["X-ClickHouse-Summary"] = protocol.summary(answer.counts)
         if answer.format:
             headers["X-ClickHouse-Format"] = answer.format
@@ -132,7 +122,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            size = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(size)
+            if len(body) < size:  # the client went away: half an insert must not be done
+                raise ValueError(size)
+            return body
         chunks = []
         while size := int(self.rfile.readline().split(b";")[0] or b"broken", 16):
             chunks.append(self.rfile.read(size))
@@ -185,6 +179,7 @@ def start_clickhouse(
     *,
     user: str = "default",
     password: str = "",
+    users: Path | None = None,
     port: int = 0,
     tls: tuple[Path, Path] | None = None,
     log: Path | None = None,
@@ -194,8 +189,9 @@ def start_clickhouse(
 
     Args:
         path: Only one process may have it open.
-        user: The only user.
+        user: The only user, unless `users` names more.
         password: Goes to the process in its environment, not on its command line.
+        users: A JSON file as `clickhouse_users.Users` describes it; what is written to it counts at once.
         port: On the loopback interface; 0 for a free one.
         tls: Certificate and key, as PEM files.
         log: Where its errors go; when absent to this process's stderr, or nowhere when detached.
@@ -204,18 +200,9 @@ def start_clickhouse(
     Raises:
         RuntimeError: it does not start, for instance because another process has the folder or the port.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "ownlens_sandbox.clickhouse_http",
-        "--path",
-        str(path),
-        "--port",
-        str(port),
-        "--user",
-        user,
-    ]
-    command += ["--password-env", _PASSWORD_VARIABLE]
+    command = [sys.executable, "-m", "ownlens_sandbox.clickhouse_http", "--path", str(path), "--port", str(port)]
+    command += ["--user", user, "--password-env", _PASSWORD_VARIABLE]
+    command += ["--users", str(users)] if users else []
     command += ["--tls-cert", str(tls[0]), "--tls-key", str(tls[1])] if tls else []
     command += [] if detached else ["--until-stdin-ends"]
     places = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
@@ -249,24 +236,47 @@ def _first_line(process: subprocess.Popen[str]) -> str:
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
-    wanted = _arguments()
+    status = 1
+    try:
+        _serve(_arguments())
+        status = 0
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        # The interpreter would wait for statements that have not ended, and for the engine's threads.
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _serve(wanted: argparse.Namespace) -> None:
+    if wanted.until_stdin_ends:
+        # Before anything else: whoever starts this may be gone while the engine opens its folder.
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     engine = Engine(wanted.path)
-    server = Server((wanted.host, wanted.port), engine, (wanted.user, os.environ.pop(wanted.password_env or "", "")))
+    users = Users(wanted.user, os.environ.pop(wanted.password_env or "", ""), wanted.users)
+    server = Server((wanted.host, wanted.port), engine, users)
     if wanted.tls_cert:
         server.use_tls(wanted.tls_cert, wanted.tls_key)
     for number in (signal.SIGTERM, signal.SIGINT):
-        # `shutdown` waits for the loop that this thread is in.
-        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
-    if wanted.until_stdin_ends:
-        threading.Thread(target=_end_with_stdin, daemon=True).start()
+        signal.signal(number, lambda *_: _stop(server))
     ready = {"port": server.server_address[1], "pid": os.getpid(), "version": engine.version}
-    print(json.dumps(ready), flush=True)
+    with suppress(BrokenPipeError):  # nobody reads it any more; a detached server goes on
+        print(json.dumps(ready), flush=True)
     server.serve_forever(poll_interval=0.1)
     server.server_close()
     engine.wait(_UNFINISHED_SECONDS)
     engine.close()
-    # A statement that has not ended would keep the interpreter from ending.
-    os._exit(0)
+
+
+def _stop(server: Server) -> None:
+    # `shutdown` waits for the loop that this thread is in.
+    threading.Thread(target=server.shutdown, daemon=True).start()
+    # Whatever hangs: rows that were acknowledged are on disk.
+    last = threading.Timer(_STOP_SECONDS, os._exit, [1])
+    last.daemon = True
+    last.start()
 
 
 def _arguments() -> argparse.Namespace:
@@ -277,6 +287,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 for a free one")
     parser.add_argument("--user", default="default")
     parser.add_argument("--password-env", help="environment variable that holds the password")
+    parser.add_argument("--users", type=Path, help="JSON file with more users and their settings, read at each request")
     parser.add_argument("--tls-cert", type=Path, help="PEM file; needs --tls-key")
     parser.add_argument("--tls-key", type=Path)
     parser.add_argument("--until-stdin-ends", action="store_true", help="end when standard input does")

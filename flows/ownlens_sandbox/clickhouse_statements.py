@@ -30,17 +30,27 @@ class NotAsServer(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement. For an insert with inline data, `text` ends before FORMAT and `data` follows it."""
+    """One statement. For an insert with inline data, `text` ends before FORMAT and `data` follows it.
+
+    `settings_at` is where an insert's own SETTINGS begin in `text`; None without them.
+    """
 
     text: bytes
     has_result: bool = False
     format: str | None = None
     data: bytes | None = None
+    settings_at: int | None = None
 
     @property
     def is_insert(self) -> bool:
         """Whether rows in `format` follow the statement."""
         return self.data is not None
+
+    @property
+    def around_source(self) -> tuple[bytes, bytes]:
+        """What comes before and after the place where an insert names the source of its rows."""
+        at = len(self.text) if self.settings_at is None else self.settings_at
+        return self.text[:at], self.text[at:]
 
 
 def read(sql: bytes) -> Statement:
@@ -54,7 +64,8 @@ def read(sql: bytes) -> Statement:
     first = next((word for word in words if word not in (b"(", b"")), b"")
     if first == b"INSERT" and (found := _inline_data(tokens, words)):
         named, end, name_end = found
-        return Statement(sql[:end], format=named, data=_AFTER_FORMAT.sub(b"", sql[name_end:], count=1))
+        data = _AFTER_FORMAT.sub(b"", sql[name_end:], count=1)
+        return Statement(sql[:end], format=named, data=data, settings_at=_settings(tokens, words, end))
     _refuse(words)
     return Statement(_with_own_query_ids(sql, tokens, words), first in _WITH_RESULT, _format(words, tokens))
 
@@ -78,6 +89,12 @@ def _inline_data(tokens: list[re.Match[bytes]], words: list[bytes]) -> tuple[str
             name = tokens[index + 1]
             return name[0].decode(), tokens[index].start(), name.end()
     return None
+
+
+def _settings(tokens: list[re.Match[bytes]], words: list[bytes], end: int) -> int | None:
+    # A table or a column may have that name too.
+    found = (tokens[i].start() for i, word in enumerate(words[:-2]) if word == b"SETTINGS" and words[i + 2] == b"=")
+    return next((start for start in found if start < end), None)
 
 
 def _refuse(words: list[bytes]) -> None:

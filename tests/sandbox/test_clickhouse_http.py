@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
-import json
-import os
-import signal
+import socket
 import ssl
-import subprocess
-import sys
-import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,7 +28,7 @@ from ownlens_sandbox.clickhouse_http import ClickHouseServer, start_clickhouse
 from ownlens_sandbox.clickhouse_statements import NotAsServer, read
 from tests.certificates import certify
 
-USER, PASSWORD = "loader", "p@ss:w/%'\"é"
+from .clickhouse_requests import PASSWORD, USER, ask, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +58,6 @@ def client(connect: Callable[..., Client]) -> Client:
     client.command("DROP TABLE IF EXISTS t SYNC")
     client.command("CREATE TABLE t (x Int64, s String, a Array(String)) ENGINE = MergeTree ORDER BY x")
     return client
-
-
-def _ask(server: ClickHouseServer, sql: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    login = {"X-ClickHouse-User": USER, "X-ClickHouse-Key": PASSWORD.encode().decode("latin-1"), **headers}
-    request = urllib.request.Request(f"{server.url}/", data=sql, headers=login)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.status, dict(answer.headers), answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, dict(error.headers), error.read()
 
 
 ROWS = [[1, "a\n\nb;'\\é", ["it's", ""]], [2, "", []]]
@@ -122,6 +107,12 @@ def test_values_are_bound(client: Client) -> None:
         client.query("SELECT {missing:Int8}")
 
 
+def test_an_insert_may_have_settings_of_its_own(client: Client, server: ClickHouseServer) -> None:
+    sql = b"INSERT INTO t (x) SETTINGS max_threads = 1 FORMAT CSV\n41\n"
+    assert ask(server, sql)[0] == 200
+    assert client.query("SELECT x FROM t").result_rows == [(41,)]
+
+
 def test_external_data_is_a_table(client: Client) -> None:
     data = ExternalData(file_name="e.csv", data=b"1,x\n2,y\n", fmt="CSV", structure=["a UInt32", "b String"])
     assert client.query("SELECT sum(a) FROM e", external_data=data).result_rows == [(3,)]
@@ -151,11 +142,25 @@ def test_settings_last_for_one_request(client: Client) -> None:
 def test_an_error_is_written_as_a_server_writes_it(
     client: Client, server: ClickHouseServer, sql: bytes, status: int, code: int, name: str
 ) -> None:
-    seen, headers, body = _ask(server, sql)
+    seen, headers, body = ask(server, sql)
     assert (seen, headers["X-ClickHouse-Exception-Code"]) == (status, str(code))
     assert body.decode().startswith(f"Code: {code}. DB::Exception: ")
     assert f"({name}) (version 2" in body.decode()
     assert body.decode().endswith("(official build))\n")
+
+
+@pytest.mark.parametrize("coding", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+def test_half_a_request_is_not_run(client: Client, server: ClickHouseServer, coding: str) -> None:
+    login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    rows = b"1,a,[]\n2,b,[]\n"
+    body = rows if "Length" in coding else b"%x\r\n%s\r\n" % (len(rows), rows)
+    query = "INSERT%20INTO%20t%20FORMAT%20CSV"
+    head = f"POST /?query={query} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {login}\r\n{coding}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as line:
+        line.sendall(head.encode() + body)
+        line.shutdown(socket.SHUT_WR)
+        assert line.recv(1000) == b""
+    assert client.command("SELECT count() FROM t") == 0
 
 
 def test_logins(connect: Callable[..., Client], server: ClickHouseServer) -> None:
@@ -163,10 +168,10 @@ def test_logins(connect: Callable[..., Client], server: ClickHouseServer) -> Non
         with pytest.raises(DatabaseError) as caught:
             connect(**wrong)
         assert caught.value.code == 516
-    status, headers, body = _ask(server, b"SELECT 1", **{"X-ClickHouse-Key": "x"})
+    status, headers, body = ask(server, b"SELECT 1", **{"X-ClickHouse-Key": "x"})
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (403, "516")
     assert body.startswith(b"Code: 516. DB::Exception: loader: Authentication failed")
-    assert _ask(server, b"SELECT 7")[2] == b"7\n"
+    assert ask(server, b"SELECT 7")[2] == b"7\n"
     with urllib.request.urlopen(f"{server.url}/ping") as answer:
         assert answer.read() == b"Ok.\n"
 
@@ -194,17 +199,10 @@ def _running(client: Client) -> list[str]:
     return [str(query_id) for (query_id,) in rows]
 
 
-def _wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_a_running_query_is_shown_by_its_id_and_can_be_killed(client: Client, connect: Callable[..., Client]) -> None:
     with ThreadPoolExecutor(1) as pool:
         victim = pool.submit(_sleeping, connect(), "victim")
-        _wait_for(lambda: _running(client) == ["victim"])
+        wait_for(lambda: _running(client) == ["victim"])
         with pytest.raises(DatabaseError) as caught:
             client.query("SELECT 1", settings={"query_id": "victim"})
         assert caught.value.code == 216
@@ -227,72 +225,6 @@ def test_requests_run_side_by_side(connect: Callable[..., Client], client: Clien
         assert max(pool.map(work, range(8))) == 80
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_acknowledged_rows_are_there_after_a_restart(tmp_path: Path, how: signal.Signals) -> None:
-    server = start_clickhouse(tmp_path / "engine")
-    acknowledged = 0
-
-    def insert() -> None:
-        nonlocal acknowledged
-        with closing(clickhouse_connect.get_client(host="127.0.0.1", port=server.port)) as client:
-            client.command("CREATE TABLE t (x Int64) ENGINE = MergeTree ORDER BY x")
-            with suppress(ClickHouseError):
-                while True:
-                    client.insert("t", [[acknowledged]], column_names=["x"])
-                    acknowledged += 1
-
-    worker = threading.Thread(target=insert)
-    worker.start()
-    _wait_for(lambda: acknowledged > 20)
-    os.kill(server.pid, how)
-    worker.join(20)
-    server.stop()
-    again = start_clickhouse(tmp_path / "engine")
-    with closing(clickhouse_connect.get_client(host="127.0.0.1", port=again.port)) as client:
-        # The last one may have been written without its answer.
-        assert client.command("SELECT uniqExact(x) FROM t") in (acknowledged, acknowledged + 1)
-    again.stop()
-
-
-def test_a_folder_is_opened_once_and_the_error_says_where_to_look(server: ClickHouseServer, tmp_path: Path) -> None:
-    folder = Path(str(server.process.args[4]))  # type: ignore[index]
-    with pytest.raises(RuntimeError, match="no server could be started"):
-        start_clickhouse(folder, log=tmp_path / "log")
-    assert "lock" in (tmp_path / "log").read_text()
-
-
-_STARTS_AND_DIES = """
-import os, sys
-from pathlib import Path
-from ownlens_sandbox.clickhouse_http import start_clickhouse
-server = start_clickhouse(Path(sys.argv[1]), detached=sys.argv[2] == "detached")
-print(server.pid, server.port, flush=True)
-os.kill(os.getpid(), 9)
-"""
-
-
-@pytest.mark.parametrize("how", ["attached", "detached"])
-def test_a_server_ends_with_a_killed_parent_unless_it_is_detached(tmp_path: Path, how: str) -> None:
-    command = [sys.executable, "-c", _STARTS_AND_DIES, str(tmp_path / "engine"), how]
-    places = os.pathsep.join(filter(None, sys.path))
-    starter = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": places})
-    pid, port = map(int, starter.stdout.split())
-    if how == "attached":
-        _wait_for(lambda: not _answers(port))
-        return
-    assert _answers(port)
-    os.kill(pid, signal.SIGTERM)
-    _wait_for(lambda: not _answers(port))
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5) as answer:
-            return bool(answer.read() == b"Ok.\n")
-    except OSError:
-        return False
-
-
 def test_tls_is_checked_against_its_authority(tmp_path: Path) -> None:
     made = certify(tmp_path)
     server = start_clickhouse(tmp_path / "engine", tls=(made.certificate, made.key), log=tmp_path / "log")
@@ -308,18 +240,6 @@ def test_tls_is_checked_against_its_authority(tmp_path: Path) -> None:
             urllib.request.urlopen(f"http://127.0.0.1:{server.port}/ping", timeout=5)
     finally:
         server.stop()
-
-
-def test_the_ready_line_is_json(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ownlens_sandbox.clickhouse_http", "--path", str(tmp_path / "engine")]
-    places = os.pathsep.join(filter(None, sys.path))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": places}) as made:
-        assert made.stdout is not None
-        ready = json.loads(made.stdout.readline())
-        assert ready["pid"] == made.pid
-        assert _answers(ready["port"])
-        made.terminate()
-        assert made.wait(20) == 0
 
 
 @pytest.mark.parametrize(
@@ -338,6 +258,18 @@ def test_statements_are_read(sql: bytes, text: bytes | None, form: str | None, d
     assert (found.format, found.data) == (form, data)
     if text:
         assert found.text == text
+
+
+@pytest.mark.parametrize(
+    ("sql", "around"),
+    [
+        (b"INSERT INTO t (x) SETTINGS a=1, b='x' FORMAT CSV\n", (b"INSERT INTO t (x) ", b"SETTINGS a=1, b='x' ")),
+        (b"INSERT INTO settings (settings) FORMAT CSV\n", (b"INSERT INTO settings (settings) ", b"")),
+        (b"INSERT INTO t FORMAT CSV\nsettings=1", (b"INSERT INTO t ", b"")),
+    ],
+)
+def test_the_place_of_an_inserts_rows_is_found(sql: bytes, around: tuple[bytes, bytes]) -> None:
+    assert read(sql).around_source == around
 
 
 def test_several_statements_are_refused() -> None:

@@ -48,6 +48,12 @@ def narrow(strategy: Strategy, **overrides: Any) -> TableContract:
     return contract_for(strategy, **{"columns": NARROW, **overrides})
 
 
+def sliced(strategy: Strategy) -> TableContract:
+    """Return the same with a partition a day, if it can have any: being cut short between two is the hard case."""
+    days = {} if strategy is Strategy.OVERWRITE else {"partition": "day"}
+    return narrow(strategy, options={**narrow(strategy).options_for("clickhouse"), **days})
+
+
 def comparable(table: pa.Table) -> list[str]:
     """Return the rows as sorted text, in which NaN equals NaN and -0.0 differs from 0.0."""
     return sorted(repr(row) for row in canonical_rows(table))

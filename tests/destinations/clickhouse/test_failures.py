@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError, ProgrammingError
 from pydantic import SecretStr, ValidationError
 
 from ownlens_clickhouse.client import pool_for
@@ -157,8 +157,9 @@ def test_a_database_that_cannot_exchange_tables(loads: Loads) -> None:
     [
         (516, Rejected, "refused user 'default'; check the credentials"),
         (497, Rejected, "lacks a privilege on 'ownlens'"),
-        (164, Rejected, "lacks a privilege on 'ownlens'"),
-        (241, Retryable, "could not do it now (SOME_NAME, code 241: the reason); run the load again"),
+        (164, Rejected, "lets user 'default' only read, or not change settings; give it a profile with readonly = 0"),
+        (241, Retryable, "could not do it now (SOME_NAME, code 241: the reason); raise max_memory_usage or run"),
+        (75, Retryable, "could not do it now (SOME_NAME, code 75); free disk space of the server, and run the load"),
         (60, Retryable, "could not do it now"),
         (216, Retryable, "could not do it now"),
         (6, Rejected, "refused (SOME_NAME, code 6); correct the contract or the table"),
@@ -172,6 +173,13 @@ def test_what_the_codes_of_clickhouse_mean(code: int, kind: type[OwnLensError], 
     assert str(caught.value).startswith("samples: clickhouse ")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_settings_that_a_user_may_not_change() -> None:
+    """The driver itself refuses to send one that the server calls read-only."""
+    said = r"^samples: clickhouse .* not change settings; give it a profile with readonly = 0$"
+    with pytest.raises(Rejected, match=said), reported(ClickHouseConfig(), "samples"):
+        raise ProgrammingError("Setting async_insert is readonly")
 
 
 def test_row_values_stay_out_of_messages(loads: Loads) -> None:

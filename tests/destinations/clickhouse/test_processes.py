@@ -1,10 +1,9 @@
-"""Real processes on one server: they race for a table, and are killed at every fault point."""
+"""Real processes on one server: runs that overlap, and a server that is killed too. The rest is in the suite."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 
 from ownlens_clickhouse.config import ClickHouseConfig
 from ownlens_plugins.contracts import Strategy
-from ownlens_plugins.faults import POINTS
 from ownlens_plugins.testing import sample_rows
 from ownlens_sandbox.clickhouse_http import start_clickhouse
 from tests.destinations.clickhouse.worker import exit_code, race, start  # by the name that processes find it by
@@ -20,7 +18,6 @@ from tests.destinations.clickhouse.worker import exit_code, race, start  # by th
 from .loads import STRATEGIES, Loads, day_rows, narrow
 
 STORES = ("http",)
-RACERS = 6
 
 
 def _after(strategy: Strategy, *sets: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -37,36 +34,22 @@ def _after(strategy: Strategy, *sets: list[dict[str, Any]]) -> list[dict[str, An
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_one_set_from_six_processes_lands_once(loads: Loads, strategy: Strategy) -> None:
+def test_three_runs_that_overlap_in_one_partition(loads: Loads, strategy: Strategy) -> None:
+    """Each run loads sets that others load as well, and sets of its own, all of the same day."""
     contract = narrow(strategy)
-    first, second = day_rows(20, day=1), day_rows(40, day=1, first=10, version=1)
-    loads.load(contract, first)
-    plan = loads.plan(contract, second, sequence=2)
+    rows = {n: day_rows(10, day=1, first=n * 5, version=n) for n in range(1, 6)}
+    plans = {n: loads.plan(contract, rows[n], sequence=n) for n in rows}
+    runs = [[1, 2, 3], [2, 3, 4], [3, 4, 5]]
 
-    results = race(loads.config, [[plan]] * RACERS)
+    results = race(loads.config, [[plans[n] for n in run] for run in runs])
 
-    assert loads.landed(contract) == loads.staged(contract, _after(strategy, first, second))
-    assert [entry[1] for entry in loads.ledger()] == [1, 2]
-    assert sum(not result.replayed for (result,) in results) <= 1
-    assert {result.rows for (result,) in results} == {40}
-    assert loads.again(plan).replayed
-    assert loads.internal_tables() == []
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_six_sets_of_one_table_leave_what_their_order_means(loads: Loads, strategy: Strategy) -> None:
-    contract = narrow(strategy)
-    rows = {n: day_rows(10, day=1, first=n * 5, version=n) for n in range(1, RACERS + 1)}
-    plans = [loads.plan(contract, rows[n], sequence=n) for n in rows]
-    loads.again(loads.plan(contract, [], sequence=0))
-
-    results = race(loads.config, [[plan] for plan in plans])
-
-    applied = [n for n, (result,) in zip(rows, results, strict=True) if result.rows]
-    assert applied[-1] == RACERS
-    assert [entry[1] for entry in loads.ledger()] == [0, *applied]
+    told = [(n, result) for run, found in zip(runs, results, strict=True) for n, result in zip(run, found, strict=True)]
+    applied = sorted({n for n, result in told if result.rows})
+    assert applied[-1] == 5
+    assert [entry[1] for entry in loads.ledger()] == applied
+    assert all(sum(not result.replayed for n, result in told if n == number) <= 1 for number in rows)
     assert loads.landed(contract) == loads.staged(contract, _after(strategy, *(rows[n] for n in applied)))
-    assert all(loads.again(plan).replayed for plan in plans)
+    assert all(loads.again(plan).replayed for plan in plans.values())
     assert loads.internal_tables() == []
 
 
@@ -85,51 +68,6 @@ def test_three_runs_of_all_tables_at_once(loads: Loads) -> None:
         assert loads.landed(contract) == loads.staged(contract, _after(strategy, *(rows[n] for n in applied)))
         assert all(loads.again(run[index]).replayed for run in runs)
     assert loads.internal_tables() == []
-
-
-COMMITTED = {"cleanup"}
-BEFORE = {"stage_open", "part_written", "before_commit"}
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("point", [point for point in POINTS if point != "abort"])
-def test_a_killed_process_is_repaired_by_the_next_run(loads: Loads, strategy: Strategy, point: str) -> None:
-    contract = narrow(strategy)
-    first, second = sample_rows(30), sample_rows(30, first=20, version=1)
-    loads.load(contract, first)
-    plan = loads.plan(contract, second, sequence=2)
-    expected = _expected(loads, strategy, first, second)
-
-    assert exit_code(start(loads.config, plan, fault=f"{point}:kill")) == -signal.SIGKILL
-    if point in BEFORE:
-        assert loads.landed(contract) == loads.staged(contract, first)
-    if point in COMMITTED:
-        assert loads.landed(contract) == expected
-
-    result = loads.again(plan)
-    assert result.replayed == (point not in BEFORE)
-    assert (result.rows, result.inserted, result.updated) == (
-        30,
-        *((20, 10) if strategy is Strategy.UPSERT else (30, 0)),
-    )
-    _check_settled(loads, plan, expected)
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_process_killed_while_it_aborts_is_cleared_by_the_next_run(loads: Loads, strategy: Strategy) -> None:
-    contract = narrow(strategy)
-    first, second = sample_rows(30), sample_rows(30, first=20, version=1)
-    loads.load(contract, first)
-    plan = loads.plan(contract, second, sequence=2)
-    gone = replace(plan.parts[-1], uri=f"{plan.parts[-1].uri}.gone")
-
-    broken = replace(plan, parts=(*plan.parts[:-1], gone))
-    assert exit_code(start(loads.config, broken, fault="abort:kill")) == -signal.SIGKILL
-    assert loads.landed(contract) == loads.staged(contract, first)
-    assert loads.internal_tables() != []
-
-    loads.again(plan)
-    _check_settled(loads, plan, _expected(loads, strategy, first, second))
 
 
 def test_loads_cut_short_are_finished_by_a_server_that_was_killed_too(tmp_path: Path) -> None:

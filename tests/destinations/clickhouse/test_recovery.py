@@ -13,9 +13,8 @@ from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import OwnLensError, Rejected, Retryable, StagedSetChanged
 from ownlens_plugins.testing import sample_rows
 
-from .loads import EVERYWHERE, NARROW, STRATEGIES, Loads, day_rows, narrow
+from .loads import NARROW, STRATEGIES, Loads, day_rows, narrow
 
-STORES = EVERYWHERE
 POINTS = ["stage_open", "part_written", "before_commit", "commit_sent", "after_commit", "before_ledger", "cleanup"]
 
 
@@ -46,12 +45,11 @@ def _check_settled(loads: Loads, contract: TableContract, strategy: Strategy, pl
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize(
-    ("interface", "point", "store"),
+    ("point", "store"),
     [
-        *(("chdb", point, "alone") for point in POINTS),
-        *(("chdb", point, "shared") for point in POINTS[3:]),
+        *((point, "alone") for point in POINTS),
+        *((point, "shared") for point in POINTS[3:]),
     ],
-    indirect=["interface"],
 )
 def test_a_failure_at_any_point_is_repaired_by_the_next_run(
     loads: Loads, monkeypatch: pytest.MonkeyPatch, request: Any, strategy: Strategy, point: str, store: str

@@ -16,9 +16,8 @@ from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import Rejected
 from ownlens_plugins.testing import sample_rows
 
-from .loads import EVERYWHERE, NARROW, STRATEGIES, Loads, comparable, contract_for, table_of
+from .loads import NARROW, STRATEGIES, Loads, comparable, contract_for, table_of
 
-STORES = EVERYWHERE
 _UUID = uuid.UUID("12345678-9abc-def0-0fed-cba987654321").bytes
 _FIRST, _LAST = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999_999)
 VALUES: dict[str, list[Any]] = {

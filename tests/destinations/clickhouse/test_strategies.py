@@ -13,9 +13,7 @@ from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import Rejected, StagedSetChanged
 from ownlens_plugins.testing import sample_rows
 
-from .loads import EVERYWHERE, NARROW, STRATEGIES, Loads, day_rows, narrow
-
-STORES = EVERYWHERE
+from .loads import NARROW, STRATEGIES, Loads, day_rows, narrow
 
 
 def _counts(loads: Loads, contract: Any, rows: list[dict[str, Any]], **options: Any) -> tuple[int, int, int, int]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
+
+from .object_store import S3Folder, reading_part, s3_filesystem
 
 S3_SCHEMES = ("s3://", "s3a://")
 
@@ -30,22 +32,17 @@ def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     """
     if not is_s3(uri):
         return pafs.LocalFileSystem(), str(Path(uri).absolute())
-    return _s3_from_environment(), uri.split("://", 1)[1]
-
-
-@lru_cache(maxsize=1)
-def _s3_from_environment() -> pafs.FileSystem:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint is None:
-        return pafs.S3FileSystem()
-    scheme, _, host = endpoint.rpartition("://")
-    return pafs.S3FileSystem(endpoint_override=host, scheme=scheme or "https")
+    return s3_filesystem(), uri.split("://", 1)[1]
 
 
 def read_parquet(uri: str, *, columns: Sequence[str] | None, rows_per_batch: int) -> Iterator[pa.RecordBatch]:
     """Stream a Parquet file's rows; memory stays at a few batches."""
-    where, path = filesystem(uri)
-    with where.open_input_file(path) as source, pq.ParquetFile(source, pre_buffer=True) as file:
+    with ExitStack() as opened:
+        if is_s3(uri):
+            opened.enter_context(reading_part(uri))
+        where, path = filesystem(uri)
+        source = opened.enter_context(where.open_input_file(path))
+        file = opened.enter_context(pq.ParquetFile(source, pre_buffer=True))
         yield from file.iter_batches(batch_size=rows_per_batch, columns=None if columns is None else list(columns))
 
 
@@ -128,58 +125,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@dataclass(frozen=True)
-class S3Folder:
-    """A prefix of a bucket. Exclusive creation is a conditional put (`If-None-Match: *`)."""
-
-    root: str
-
-    def uri(self, name: str) -> str:
-        return f"{self.root.rstrip('/')}/{name}"
-
-    def create(self, name: str, content: bytes) -> bool:
-        bucket, key = self._place(name)
-        client = _s3_client()
-        try:
-            client.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
-        except client.exceptions.ClientError as error:
-            if error.response["Error"]["Code"] in {"PreconditionFailed", "ConditionalRequestConflict"}:
-                return False
-            raise
-        return True
-
-    def read(self, name: str) -> bytes | None:
-        bucket, key = self._place(name)
-        client = _s3_client()
-        try:
-            content: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
-        except client.exceptions.NoSuchKey:
-            return None
-        return content
-
-    def list(self, prefix: str) -> list[str]:
-        bucket, key = self._place(prefix)
-        pages = _s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{key}/")
-        base = len(key) - len(prefix)
-        return sorted(item["Key"][base:] for page in pages for item in page.get("Contents", ()))
-
-    def remove(self, prefix: str) -> None:
-        bucket, _ = self._place("")
-        for name in self.list(prefix):
-            _s3_client().delete_object(Bucket=bucket, Key=self._place(name)[1])
-
-    def _place(self, name: str) -> tuple[str, str]:
-        bucket, _, prefix = self.root.split("://", 1)[1].rstrip("/").partition("/")
-        return bucket, f"{prefix}/{name}" if prefix else name
-
-
-@lru_cache(maxsize=1)
-def _s3_client():  # type: ignore[no-untyped-def]  # boto3 builds its clients at run time
-    import boto3
-
-    return boto3.client("s3")
 
 
 def object_folder(uri: str) -> ObjectFolder:

@@ -6,9 +6,9 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,14 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from .certificates import Certificates
+
 BINARY_VARIABLE = "OWNLENS_MINIO_BIN"
 _START_SECONDS = 60
+# No console, no look for updates, and little work in the background: the tests need the machine.
+_QUIET = {"MINIO_BROWSER": "off", "MINIO_UPDATE": "off", "MINIO_SCANNER_SPEED": "slowest", "GOGC": "400"}
+# It keeps the description of S3, which takes a while to read.
+_SESSION = boto3.session.Session()
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,8 @@ class MinioServer:
     """A running server and its owner's keys. The secret holds every character that breaks a careless URL."""
 
     endpoint: str
+    process: int = 0
+    authority: Path | None = None
     access_key: str = "lake-owner"
     secret_key: str = "p@ss%word/with:'quotes'"
 
@@ -36,16 +44,28 @@ class MinioServer:
             "endpoint_url": self.endpoint,
             "access_key_id": self.access_key,
             "secret_access_key": self.secret_key,
-            "allow_http": True,
+            **({"ca_file": self.authority} if self.authority else {"allow_http": True}),
         }
 
-    def client(self) -> Any:
-        return boto3.client(
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the environment must hold for a store that is reached by the AWS chain."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_REGION": "us-east-1",
+            **({"AWS_CA_BUNDLE": str(self.authority)} if self.authority else {}),
+        }
+
+    def client(self, access_key: str = "", secret_key: str = "") -> Any:
+        return _SESSION.client(
             "s3",
             endpoint_url=self.endpoint,
             region_name="us-east-1",
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
+            verify=str(self.authority) if self.authority else None,
+            aws_access_key_id=access_key or self.access_key,
+            aws_secret_access_key=secret_key or self.secret_key,
             config=Config(connect_timeout=1, read_timeout=10, retries={"total_max_attempts": 1}),
         )
 
@@ -62,25 +82,39 @@ def binary() -> Path:
 
 
 @contextmanager
-def running_minio(folder: Path) -> Iterator[MinioServer]:
-    """Start a server with its data below `folder`, and stop it at the end."""
-    server = MinioServer(f"http://127.0.0.1:{_free_port()}")
+def running_minio(
+    folder: Path, *, certificates: Certificates | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[MinioServer]:
+    """Start a server with its data below `folder`, and stop it at the end. `settings` are its own variables."""
     folder.mkdir(parents=True, exist_ok=True)
+    port = _free_port()
+    server = MinioServer(f"http://127.0.0.1:{port}")
+    command = [str(binary()), "server", str(folder / "data"), "--address", f"127.0.0.1:{port}", "--quiet"]
+    if certificates is not None:
+        server = replace(server, endpoint=f"https://localhost:{port}", authority=certificates.authority)
+        command += ["--certs-dir", str(_certificates(folder / "certificates", certificates))]
     keys = {"MINIO_ROOT_USER": server.access_key, "MINIO_ROOT_PASSWORD": server.secret_key}
-    address = server.endpoint.removeprefix("http://")
     with (folder / "minio.log").open("wb") as log:
         process = subprocess.Popen(
-            [str(binary()), "server", str(folder / "data"), "--address", address, "--quiet"],
-            env={**os.environ, **keys, "MINIO_BROWSER": "off", "MINIO_UPDATE": "off"},
+            command,
+            env={**os.environ, **keys, **_QUIET, **(settings or {})},
             stdout=log,
             stderr=subprocess.STDOUT,
         )
         try:
             _wait_until_up(server, process)
-            yield server
+            yield replace(server, process=process.pid)
         finally:
             process.terminate()
             process.wait(timeout=30)
+
+
+def _certificates(folder: Path, certificates: Certificates) -> Path:
+    """Return a folder with the names that MinIO wants."""
+    folder.mkdir()
+    (folder / "public.crt").write_bytes(certificates.certificate.read_bytes())
+    (folder / "private.key").write_bytes(certificates.key.read_bytes())
+    return folder
 
 
 def _free_port() -> int:
@@ -90,12 +124,12 @@ def _free_port() -> int:
 
 
 def _wait_until_up(server: MinioServer, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_SECONDS
+    client, deadline = server.client(), time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"MinIO ended with {process.returncode} before it answered")
         try:
-            server.client().list_buckets()
+            client.list_buckets()
         except (BotoCoreError, ClientError):
             time.sleep(0.1)
         else:

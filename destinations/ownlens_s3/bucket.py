@@ -2,63 +2,69 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
+from urllib.request import getproxies_environment
 
-import boto3
 import pyarrow.fs as pafs
 from botocore.config import Config
 from botocore.exceptions import ClientError
+
+from ownlens_plugins.aws import AwsKeys, chain_keys, new_client
 
 from .config import MAX_RETRIES, S3Config
 
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
 _ABSENT = {"NoSuchKey", "404", "NotFound"}
 _KEYS_PER_DELETE = 1000
+_DELTA_TOKEN = "AWS_SESSION_TOKEN"
+_EVERY_HOST = "*,0.0.0.0/0,::/0"
 
 
-def _secret(value: Any) -> str | None:
-    return None if value is None else value.get_secret_value()
+def _keys(config: S3Config) -> AwsKeys:
+    if config.access_key_id is None or config.secret_access_key is None:
+        return chain_keys()
+    token = None if config.session_token is None else config.session_token.get_secret_value()
+    return AwsKeys(config.access_key_id.get_secret_value(), config.secret_access_key.get_secret_value(), token)
 
 
 @lru_cache(maxsize=32)
-def _client(config: S3Config, endpoint: str | None, seconds: int, attempts: int) -> Any:
-    style = "path" if config.bucket_in_path else "virtual"
-    return boto3.session.Session().client(
-        "s3",
-        endpoint_url=endpoint,
-        verify=str(config.ca_file) if config.ca_file else None,
-        region_name=config.region_name,
-        aws_access_key_id=_secret(config.access_key_id),
-        aws_secret_access_key=_secret(config.secret_access_key),
-        aws_session_token=_secret(config.session_token),
+def _client(access: _Access, seconds: int, attempts: int) -> Any:
+    return new_client(
+        access.keys,
+        endpoint_url=access.endpoint,
+        verify=access.trusted,
+        region_name=access.region,
         config=Config(
-            connect_timeout=min(config.connect_timeout, seconds),
+            connect_timeout=min(access.connect_timeout, seconds),
             read_timeout=seconds,
             retries={"total_max_attempts": attempts, "mode": "standard"},
-            s3={"addressing_style": style},
+            s3={"addressing_style": "path" if access.bucket_in_path else "virtual"},
             max_pool_connections=32,
+            ignore_configured_endpoint_urls=True,
         ),
     )
 
 
 @lru_cache(maxsize=32)
-def _filesystem(config: S3Config, endpoint: str | None) -> pafs.S3FileSystem:
-    scheme, _, host = (endpoint or "").rpartition("://")
-    server = {"endpoint_override": host, "scheme": scheme or "https"} if endpoint else {}
+def _filesystem(access: _Access) -> pafs.S3FileSystem:
+    scheme, _, host = (access.endpoint or "").rpartition("://")
+    server = {"endpoint_override": host, "scheme": scheme or "https"} if access.endpoint else {}
     return pafs.S3FileSystem(
-        access_key=_secret(config.access_key_id),
-        secret_key=_secret(config.secret_access_key),
-        session_token=_secret(config.session_token),
-        region=config.region_name,
-        connect_timeout=config.connect_timeout,
-        request_timeout=config.request_timeout,
-        tls_ca_file_path=str(config.ca_file) if config.ca_file else None,
+        access_key=access.keys.access_key,
+        secret_key=access.keys.secret_key,
+        session_token=access.keys.token,
+        region=access.region,
+        connect_timeout=access.connect_timeout,
+        request_timeout=access.request_timeout,
+        tls_ca_file_path=access.trusted,
         retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=MAX_RETRIES + 1),
-        force_virtual_addressing=not config.bucket_in_path,
+        force_virtual_addressing=not access.bucket_in_path,
         # Small files become one put; a multipart upload costs three requests and leaves parts behind a crash.
         allow_delayed_open=True,
         **server,
@@ -67,19 +73,20 @@ def _filesystem(config: S3Config, endpoint: str | None) -> pafs.S3FileSystem:
 
 def arrow_filesystem(config: S3Config) -> pafs.S3FileSystem:
     """Return the file system that data files are written and read through."""
-    return _filesystem(config, config.endpoint)
+    return _filesystem(_access(config))
 
 
 def delta_options(config: S3Config) -> dict[str, str]:
     """Return delta-rs's storage options. Commits are conditional puts; an unsafe rename is never allowed."""
-    secrets = {
-        "AWS_ACCESS_KEY_ID": _secret(config.access_key_id),
-        "AWS_SECRET_ACCESS_KEY": _secret(config.secret_access_key),
-        "AWS_SESSION_TOKEN": _secret(config.session_token),
-        "AWS_ENDPOINT_URL": _delta_endpoint(config),
-    }
+    keys = _keys(config)
+    endpoint = _delta_endpoint(config)
     return {
-        **{name: value for name, value in secrets.items() if value is not None},
+        "AWS_ACCESS_KEY_ID": keys.access_key,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+        # delta-rs would add the environment's token to keys that it does not belong to.
+        **({_DELTA_TOKEN: keys.token or ""} if keys.token or _DELTA_TOKEN in os.environ else {}),
+        **({} if endpoint is None else {"AWS_ENDPOINT_URL": endpoint}),
+        **_delta_trust(config),
         "AWS_REGION": config.region_name,
         "AWS_ALLOW_HTTP": str(config.allow_http).lower(),
         "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": str(not config.bucket_in_path).lower(),
@@ -97,6 +104,49 @@ def _delta_endpoint(config: S3Config) -> str | None:
         return endpoint
     scheme, _, host = endpoint.rpartition("://")  # delta-rs wants the bucket in the host already
     return f"{scheme or 'https'}://{config.bucket}.{host}"
+
+
+def _delta_trust(config: S3Config) -> dict[str, str]:
+    """Return the options that make delta-rs trust certificates beside the system's.
+
+    Its only option for them belongs to a proxy, yet counts for every connection of the store. So it gets a proxy: the
+    environment's, or one that no host may use. The variable SSL_CERT_FILE would replace the system's certificates, and
+    for all destinations of the process.
+    """
+    if config.trusted is None:
+        return {}
+    proxies = getproxies_environment()
+    proxy, excluded = proxies.get("https") or proxies.get("all"), proxies.get("no")
+    return {
+        "proxy_url": proxy or "http://127.0.0.1:9",
+        "proxy_excludes": (excluded or "") if proxy else _EVERY_HOST,
+        "proxy_ca_certificate": Path(config.trusted).read_text(encoding="ascii", errors="replace"),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """All that a client depends on, with what the environment adds: lakes on one server share their clients."""
+
+    keys: AwsKeys
+    endpoint: str | None
+    region: str
+    trusted: str | None
+    bucket_in_path: bool
+    connect_timeout: int
+    request_timeout: int
+
+
+def _access(config: S3Config) -> _Access:
+    return _Access(
+        _keys(config),
+        config.endpoint,
+        config.region_name,
+        config.trusted,
+        config.bucket_in_path,
+        config.connect_timeout,
+        config.request_timeout,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +168,8 @@ class Bucket:
 
     @property
     def _s3(self) -> Any:
-        return _client(self.config, self.config.endpoint, self.seconds or self.config.request_timeout, self.attempts)
+        seconds = self.seconds or self.config.request_timeout
+        return _client(_access(self.config), seconds, self.attempts)
 
     def get(self, key: str) -> bytes | None:
         try:
@@ -161,7 +212,16 @@ class Bucket:
     def delete(self, keys: Sequence[str]) -> None:
         for first in range(0, len(keys), _KEYS_PER_DELETE):
             objects = [{"Key": key} for key in keys[first : first + _KEYS_PER_DELETE]]
-            self._s3.delete_objects(Bucket=self.config.bucket, Delete={"Objects": objects, "Quiet": True})
+            done = self._s3.delete_objects(Bucket=self.config.bucket, Delete={"Objects": objects, "Quiet": True})
+            if refused := done.get("Errors"):  # the request as a whole succeeds
+                raise ClientError({"Error": refused[0]}, "DeleteObjects")
+
+    def abort_uploads(self, keys: Iterable[str]) -> None:
+        """Let the store forget the parts that were uploaded for these objects."""
+        place = {"Bucket": self.config.bucket}
+        for key in keys:  # MinIO lists the uploads of one object only
+            for upload in self._s3.list_multipart_uploads(**place, Prefix=key).get("Uploads", ()):
+                self._s3.abort_multipart_upload(**place, Key=upload["Key"], UploadId=upload["UploadId"])
 
     def sizes(self, keys: Iterable[str]) -> dict[str, int]:
         """Return the sizes of those objects that exist; the requests overlap."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ownlens_plugins.api import DestinationOptions, LoadPlan, StrictModel
+from ownlens_plugins.aws import chain_region, environment_ca, environment_endpoint
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import Rejected
 
 Format = Literal["delta", "parquet", "json"]
 Unit = Literal["none", "day", "month"]
-# The one way to give delta-rs certificates of one's own.
-_DELTA_CA = "SSL_CERT_FILE"
 Compression = Literal["zstd", "snappy", "gzip", "none"]
 
 MAX_RETRIES = 2
@@ -53,8 +51,8 @@ class S3Config(StrictModel):
         endpoint = self.endpoint
         if self.is_s3 and endpoint and endpoint.startswith("http://") and not self.allow_http:
             raise ValueError("the endpoint has no TLS; use https, or set allow_http: true")
-        if self.is_s3 and self.ca_file and not os.environ.get(_DELTA_CA):
-            raise ValueError(f"ca_file needs {_DELTA_CA} in the environment too: Delta tables are written with it")
+        if self.is_s3 and self.ca_file and not self.ca_file.is_file():
+            raise ValueError("ca_file does not exist; name a file of certificates (PEM)")
         return self
 
     @property
@@ -73,12 +71,16 @@ class S3Config(StrictModel):
     @property
     def endpoint(self) -> str | None:
         """The endpoint that is set here, else the environment's."""
-        return self.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+        return self.endpoint_url or environment_endpoint()
 
     @property
     def region_name(self) -> str:
-        chosen = self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-        return chosen or "us-east-1"
+        return self.region or chain_region()
+
+    @property
+    def trusted(self) -> str | None:
+        """The file of certificates to trust: the one that is set here, else the environment's."""
+        return str(self.ca_file) if self.ca_file else environment_ca()
 
     @property
     def bucket_in_path(self) -> bool:

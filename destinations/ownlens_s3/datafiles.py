@@ -143,6 +143,10 @@ class _OpenFile:
     def is_worth_a_group(self) -> bool:
         return bool(sum(rows.num_rows for rows in self.pending) >= SMALLEST_EARLY_GROUP)
 
+    @property
+    def is_begun(self) -> bool:
+        return self._sink is not None
+
     def take(self) -> pa.Table | None:
         rows = pa.Table.from_batches(self.pending) if self.pending else None
         self.pending, self.pending_bytes = [], 0
@@ -226,6 +230,7 @@ class PartitionedFiles:
         self._pool.shutdown(wait=True, cancel_futures=True)
         for file in self._all:
             file.drop()
+        self._folder.abandon(file.path for file in self._all if file.is_begun)
 
     def _file(self, number: int) -> _OpenFile:
         if number not in self._open:

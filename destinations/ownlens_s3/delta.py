@@ -46,10 +46,9 @@ from .ledger import (
     write_entry,
 )
 from .merging import is_newer, quoted, same_row
-from .paths import Layout, layout_of
+from .paths import LOG, Layout, layout_of
 from .writer import require_all
 
-LOG = "_delta_log"
 CHECKPOINT_EVERY = 100
 _PREPARE_TRIES = 10
 # Checkpoints and log cleaning run after the load, so that their failure cannot look like a failed commit.

@@ -16,7 +16,7 @@ from ownlens_plugins.faults import reach
 from .bucket import Bucket
 from .config import S3Config, S3Options, lake_options
 from .delta import DeltaLake
-from .failures import explained
+from .failures import explain, explained
 from .files import FileTable, require_overwrite
 from .folder import TableFolder, table_folder
 from .formats import replaced_table
@@ -60,7 +60,7 @@ class S3Destination(Destination[S3Config, S3Options]):
                 replaced_table(plan, mine, other)
                 mine.clear_attempts()
         except Exception as error:
-            logger.warning("%s: s3 could not clear what a crash left (%s)", plan.table, type(error).__name__)
+            logger.warning("%s", explain(error, plan.table, "clear what a crash left"))
 
     def open(self, plan: LoadPlan) -> LakeSession:
         self.require_strategy(plan)

@@ -37,9 +37,8 @@ from .ledger import (
     set_changed,
     sweep,
 )
-from .paths import PRIVATE, layout_of
+from .paths import MANIFESTS, layout_of
 
-MANIFESTS = f"{PRIVATE}/manifests"
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 
 

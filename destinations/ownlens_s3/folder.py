@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +13,15 @@ from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.fs as pafs
+from botocore.exceptions import BotoCoreError, ClientError
 
 from .bucket import Bucket, arrow_filesystem, delta_options
 from .config import S3Config
+
+# Ours, and delta-rs's. A draft is put in place within moments, so one of yesterday was left by a crash.
+_DRAFT = re.compile(r"\.[^/]+\.[0-9a-f]{16}|[^/]+#\d+")
+DRAFT_SECONDS = 24 * 3600
+_GIVE_UP_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,14 @@ class TableFolder(Protocol):
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete files; names that are gone already are no error."""
+        ...
+
+    def abandon(self, names: Iterable[str]) -> None:
+        """Give up what a store keeps of files that were begun and not finished, if it can be reached."""
+        ...
+
+    def clear_drafts(self, below: Iterable[str]) -> None:
+        """Delete what crashes left of files that were not put in place, right in these sub-folders."""
         ...
 
     def sync(self, names: Iterable[str]) -> None:
@@ -148,6 +164,17 @@ class LocalFolder:
             with contextlib.suppress(OSError):  # not empty
                 folder.rmdir()
 
+    def abandon(self, names: Iterable[str]) -> None:
+        """Do nothing: what was begun is a file like any other."""
+
+    def clear_drafts(self, below: Iterable[str]) -> None:
+        before = time.time() - DRAFT_SECONDS
+        for folder in (self.root / name for name in below):
+            with contextlib.suppress(FileNotFoundError):
+                for name in filter(_DRAFT.fullmatch, os.listdir(folder)):
+                    if (folder / name).stat().st_mtime < before:
+                        (folder / name).unlink(missing_ok=True)
+
     def sync(self, names: Iterable[str]) -> None:
         paths = [self.root / name for name in names]
         for path in [*paths, *{path.parent for path in paths}]:
@@ -222,6 +249,14 @@ class BucketFolder:
 
     def delete(self, names: Iterable[str]) -> None:
         self._bucket.delete([self._key(name) for name in names])
+
+    def abandon(self, names: Iterable[str]) -> None:
+        # The network may be down, and the right to list uploads is not needed for loads.
+        with contextlib.suppress(BotoCoreError, ClientError):
+            Bucket(self.config, seconds=_GIVE_UP_SECONDS, attempts=1).abort_uploads([self._key(name) for name in names])
+
+    def clear_drafts(self, below: Iterable[str]) -> None:
+        """Do nothing: an object is there as a whole or not at all."""
 
     def sync(self, names: Iterable[str]) -> None:
         """Do nothing: an object store answers a put when the object is durable."""

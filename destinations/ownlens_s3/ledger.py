@@ -19,7 +19,7 @@ from ownlens_plugins.api import LoadPlan, LoadResult
 from ownlens_plugins.errors import StagedSetChanged
 
 from .folder import TableFolder
-from .paths import PRIVATE, attempt_of
+from .paths import LOG, MANIFESTS, PRIVATE, attempt_of
 
 logger = logging.getLogger("ownlens.s3")
 LEDGER = f"{PRIVATE}/ledger"
@@ -165,6 +165,7 @@ def sweep(folder: TableFolder, is_done: Callable[[int], bool], kept: Callable[[]
     loads that are still open may be alive and stay. `kept` names the files that the table refers to; it is only asked
     for, and the folder only listed, when there is a marker of a finished attempt.
     """
+    folder.clear_drafts([LEDGER, ATTEMPTS, MANIFESTS, LOG])
     horizon = datetime.now(UTC) - DEAD_AFTER
     marks = attempts(folder)
     over = [mark for mark in marks if is_done(mark.sequence) or mark.started < horizon]

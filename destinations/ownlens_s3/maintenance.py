@@ -24,7 +24,8 @@ from .paths import Layout
 
 # Delta's own rule: readers and writers of older versions get a week.
 _KEPT_HOURS = 168
-_DELTA_FILE = re.compile(r"(?:[^/]+=[^/]+/)?part-[^/]+\.parquet")
+# With delta-rs's own drafts of such files, which a kill leaves in a local folder.
+_DELTA_FILE = re.compile(r"(?:[^/]+=[^/]+/)?part-[^/]+\.parquet(?:#\d+)?")
 
 
 @dataclass(frozen=True, slots=True)

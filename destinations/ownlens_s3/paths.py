@@ -21,6 +21,8 @@ DAY_COLUMN = "_ownlens_day"
 MONTH_COLUMN = "_ownlens_month"
 # Folders that start with an underscore are hidden from readers of Parquet folders, and from Delta's own cleaning.
 PRIVATE = "_ownlens"
+MANIFESTS = f"{PRIVATE}/manifests"
+LOG = "_delta_log"
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _DATA_FILE = re.compile(r"(?:.*/)?part-(?P<sequence>\d{8,})-(?P<attempt>[0-9a-f]{16})-[^/]*\.(?:parquet|json)[.a-z]*")
 _EPOCH = date(1970, 1, 1).toordinal()

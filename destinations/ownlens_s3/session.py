@@ -109,6 +109,8 @@ class LakeSession(LoadSession):
     def _after_failure(self, error: Exception) -> LoadResult:
         """Decide what a failed commit means: only the store knows whether it landed."""
         meaning = explain(error, self.plan.table, "commit the load")
+        if not self._sent:
+            raise meaning from error
         try:
             done = self._look()
         except OwnLensError:
@@ -143,7 +145,7 @@ class LakeSession(LoadSession):
         try:
             step()
         except Exception as error:  # the load is visible: what is left over is done by the next one
-            logger.warning("%s: s3 could not %s (%s)", self.plan.table, doing, type(error).__name__)
+            logger.warning("%s", explain(error, self.plan.table, doing))
 
     def abort(self) -> None:
         """Delete the attempt's files, unless a commit that may still land has named them."""

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from ..api import StagedPart, Window, new_attempt
 from ..contracts import Extraction, TableContract
 from ..errors import Rejected, Retryable
+from ..object_store import S3Folder, explained
 from ..registry import Registry
 from ..storage import ObjectFolder, filesystem, is_s3, object_folder, publish_folder
 from .conforming import Conformed
@@ -26,7 +27,7 @@ from .drafts import DraftParts
 from .manifest import Manifest, set_digest
 from .refusals import RefusedRow, raw_row
 from .sources.source import Extracted
-from .sweeping import DRAFT_PREFIX, sweep
+from .sweeping import DRAFT_PREFIX, sweep, sweep_objects
 from .transforming import transformed
 from .uniqueness import find_doubles, take_out
 
@@ -54,13 +55,18 @@ class StagingArea:
 
     def manifests(self, table: str) -> list[Manifest]:
         """Return the manifests of a table's staged sets, oldest first."""
-        names = self._folder.list(f"{_slug(table)}/manifests")
-        return [self._manifest(name) for name in names]
+        with self._explained(table, "list the staged sets"):
+            names = self._folder.list(f"{_slug(table)}/manifests")
+            return [self._manifest(name) for name in names]
 
     def latest(self, table: str) -> Manifest | None:
         """Return the newest staged set of a table."""
-        names = self._folder.list(f"{_slug(table)}/manifests")
-        return self._manifest(names[-1]) if names else None
+        with self._explained(table, "list the staged sets"):
+            names = self._folder.list(f"{_slug(table)}/manifests")
+            return self._manifest(names[-1]) if names else None
+
+    def _explained(self, table: str, doing: str) -> AbstractContextManager[None]:
+        return explained(f"{table}: staging could not {doing}") if is_s3(self.uri) else nullcontext()
 
     def _published(self, table: str, sequence: int) -> Manifest | None:
         content = self._folder.read(_manifest_name(table, sequence))
@@ -89,7 +95,8 @@ class StagingArea:
         with self._draft_folder(contract.table) as folder:
             draft = self._write(contract, extracted, folder)
             _refuse_if_failing(contract, draft.refused)
-            return self._publish(contract, draft, request)
+            with self._explained(contract.table, "publish a set"):
+                return self._publish(contract, draft, request)
 
     @contextmanager
     def _draft_folder(self, table: str) -> Iterator[Path]:
@@ -98,6 +105,9 @@ class StagingArea:
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
             sweep(parent, lambda sequence: self._published(table, sequence))
+        elif isinstance(self._folder, S3Folder):
+            with self._explained(table, "clear what a crash left"):
+                sweep_objects(self._folder, _slug(table), lambda sequence: self._published(table, sequence))
         folder = Path(tempfile.mkdtemp(prefix=DRAFT_PREFIX, dir=parent))
         try:
             yield folder
@@ -159,10 +169,15 @@ class StagingArea:
             quarantine=f"{folder}/quarantine.parquet" if draft.refused else None,
             key_violations=sum(_breaks_key(contract, row) for row in draft.refused),
         )
-        if not self._folder.create(_manifest_name(contract.table, sequence), manifest.to_json()):
+        name = _manifest_name(contract.table, sequence)
+        if self._folder.create(name, manifest.to_json()):
+            return manifest
+        there = self._folder.read(name)
+        if there == manifest.to_json():
+            return manifest  # by an earlier try of this put, whose answer was lost
+        if there is not None:  # else that try may be under way still, and land
             self._folder.remove(folder)
-            raise Retryable(f"{contract.table}: another run staged set {sequence} at the same time; run it again")
-        return manifest
+        raise Retryable(f"{contract.table}: another run staged set {sequence} at the same time; run it again")
 
     def _same_content(
         self, contract: TableContract, latest: Manifest | None, digest: str, rejected: int, request: StageRequest
@@ -192,8 +207,9 @@ class StagingArea:
         """Return the refused rows of a set: columns `reason` and `row` (JSON text)."""
         if manifest.quarantine is None:
             return None
-        where, path = filesystem(self._folder.uri(manifest.quarantine))
-        return pq.read_table(path, filesystem=where)
+        with self._explained(manifest.table, "read the quarantine"):
+            where, path = filesystem(self._folder.uri(manifest.quarantine))
+            return pq.read_table(path, filesystem=where)
 
     def address(self, name: str) -> str:
         """Return the full address of an object of this area."""

@@ -1,4 +1,4 @@
-"""Remove what killed runs left behind in a table's folder of a local staging area."""
+"""Remove what killed runs left behind in a table's folder of a staging area."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from ..object_store import S3Folder
 from .manifest import Manifest
 
 DRAFT_PREFIX = ".draft-"
@@ -41,14 +42,24 @@ def _newest_change(path: Path) -> float:
 
 
 def _orphans(folder: Path, manifest_of: Callable[[int], Manifest | None]) -> Iterator[Path]:
-    attempts: defaultdict[int, list[Path]] = defaultdict(list)
-    for path in folder.iterdir():
-        if match := _SET_FOLDER.fullmatch(path.name):
-            attempts[int(match[1])].append(path)
-    for sequence, paths in attempts.items():
+    return (folder / name for name in _superseded((path.name for path in folder.iterdir()), manifest_of))
+
+
+def sweep_objects(store: S3Folder, folder: str, manifest_of: Callable[[int], Manifest | None]) -> None:
+    """Remove folders of sets that another attempt published, from a store where drafts are never seen."""
+    for name in _superseded(store.folders(folder), manifest_of):
+        store.remove(f"{folder}/{name}")
+
+
+def _superseded(names: Iterable[str], manifest_of: Callable[[int], Manifest | None]) -> Iterator[str]:
+    attempts: defaultdict[int, list[str]] = defaultdict(list)
+    for name in names:
+        if match := _SET_FOLDER.fullmatch(name):
+            attempts[int(match[1])].append(name)
+    for sequence, found in attempts.items():
         # Once a number is published, no other attempt at it can succeed any more.
-        if len(paths) > 1 and (manifest := manifest_of(sequence)):
-            yield from (path for path in paths if path.name not in _folders(manifest))
+        if len(found) > 1 and (manifest := manifest_of(sequence)):
+            yield from (name for name in found if name not in _folders(manifest))
 
 
 def _folders(manifest: Manifest) -> set[str]:

@@ -14,6 +14,7 @@ from ownlens_plugins.engine import staging
 from ownlens_plugins.engine.sources.source import Extracted
 from ownlens_plugins.engine.staging import StagingArea
 from ownlens_plugins.errors import Retryable
+from ownlens_plugins.object_store import S3Folder
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.storage import LocalFolder
 
@@ -38,8 +39,11 @@ def main(area: str, point: str, first: int, count: int) -> str:
         staging.find_doubles = die
     elif point == "upload":
         staging.publish_folder = die
+    elif point == "uploaded":
+        upload = staging._copy
+        staging._copy = lambda *to: die(upload(*to))
     elif point == "publish":
-        LocalFolder.create = die  # type: ignore[method-assign]
+        LocalFolder.create = S3Folder.create = die  # type: ignore[method-assign,assignment]
     extracted = Extracted(pa.RecordBatchReader.from_batches(SCHEMA, batches))
     try:
         manifest = StagingArea(area, Registry()).stage(reads(), extracted, WINDOW)

@@ -13,9 +13,8 @@ from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.testing.samples import canonical_rows, make_plan, sample_contract, sample_rows, sample_table
 from ownlens_s3.destination import S3Destination
-from ownlens_s3.files import MANIFESTS
 from ownlens_s3.ledger import ATTEMPTS, LEDGER
-from ownlens_s3.paths import attempt_of
+from ownlens_s3.paths import MANIFESTS, attempt_of
 
 PRESET_OF = {"append": "events", "upsert": "entity", "overwrite": "reference"}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
 from ownlens_plugins.contracts import Strategy
@@ -91,9 +92,8 @@ def test_virtual_hosts_carry_the_bucket_for_delta() -> None:
 def test_the_environment_names_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://elsewhere:9000")
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
-    options = delta_options(S3Config(uri="s3://lake"))
+    options = delta_options(S3Config(uri="s3://lake", **KEYS))
     assert (options["AWS_ENDPOINT_URL"], options["AWS_REGION"]) == ("https://elsewhere:9000", "eu-central-1")
-    assert "AWS_ACCESS_KEY_ID" not in options
 
 
 @pytest.mark.parametrize(
@@ -201,8 +201,19 @@ def test_check_gives_up_on_a_deaf_server(deaf_server: str, monkeypatch: pytest.M
         (PermissionError(errno.EACCES, "Permission denied"), Rejected, "not writable"),
         (OSError(errno.EROFS, "Read-only file system"), Rejected, "not writable"),
         (OSError("403 Forbidden <Code>AccessDenied</Code>"), Rejected, "denies access"),
-        (OSError("<Code>ExpiredToken</Code>"), Rejected, "refuses the credentials"),
-        (OSError("AWS Error SLOW_DOWN during PutObject"), Retryable, "input/output error"),
+        (OSError("<Code>ExpiredToken</Code>"), Rejected, "the credentials have expired; get new ones"),
+        (OSError("AWS Error SLOW_DOWN during PutObject"), Retryable, "the store asks for fewer requests"),
+        (
+            OSError("AWS Error UNKNOWN (HTTP status 429) during PutObject"),
+            Retryable,
+            "the store asks for fewer requests",
+        ),
+        (ClientError({"Error": {"Code": "503"}}, "HeadObject"), Retryable, "the store asks for fewer requests"),
+        (ClientError({"Error": {"Code": "500"}}, "HeadObject"), Retryable, "the store does not answer"),
+        (ClientError({"Error": {"Code": "403"}}, "HeadObject"), Rejected, "denies access; grant s3:GetObject"),
+        (ClientError({"Error": {"Code": "AccessDenied"}}, "DeleteObjects"), Rejected, "grant s3:DeleteObject"),
+        (OSError("AWS Error ACCESS_DENIED during CreateMultipartUpload operation"), Rejected, "grant s3:PutObject"),
+        (OSError("<Code>RequestTimeTooSkewed</Code>"), Rejected, "the store's clock differs from this machine's"),
         (OSError("error sending request, operation timed out"), Retryable, "time-out"),
         (ValueError("'4111-1111' is not a number"), Rejected, "ValueError; the log has the details"),
         (CommitUnknown("as it is"), CommitUnknown, "as it is"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import pytest
 
@@ -11,9 +12,13 @@ from ownlens_plugins.api import Destination, LoadPlan
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.faults import POINTS
 from ownlens_plugins.testing import DestinationSuite, Traces
+from ownlens_plugins.testing.cases.reading import odd_names
+from ownlens_plugins.testing.promises import values
 from ownlens_s3.config import S3Config
 from ownlens_s3.destination import S3Destination
+from tests.minio_server import MinioServer
 
+from .conftest import BUCKET
 from .loads import ledger_files, left_over
 
 
@@ -36,13 +41,42 @@ class LakeSuite(DestinationSuite):
         return Traces(sorted(ledger), left_over(destination, plan))
 
 
+class MinioSuite(LakeSuite):
+    """The same on a server; the formats of files share all that differs there."""
+
+    preload = ("tests.destinations.s3.warm",)
+
+    @pytest.fixture(autouse=True)
+    def _fewer_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server meets no table's name; the suite on a folder loads a table of each."""
+        monkeypatch.setattr(values, "odd_names", lambda **few: odd_names()[::12] if few else odd_names())
+
+    @pytest.fixture
+    def destination(self, minio: MinioServer) -> S3Destination:  # type: ignore[override]
+        return S3Destination(S3Config(uri=f"s3a://{BUCKET}/{uuid4().hex}", **minio.settings))
+
+
 class TestDelta(LakeSuite):
     __test__ = True
     form = "delta"
     oddities = Path(__file__).with_name("oddities.yaml")
 
 
+@pytest.mark.minio
+class TestDeltaOnMinio(MinioSuite):
+    __test__ = True
+    form = "delta"
+    oddities = TestDelta.oddities
+
+
 class TestParquet(LakeSuite):
+    __test__ = True
+    form = "parquet"
+    strategies = frozenset({Strategy.OVERWRITE})
+
+
+@pytest.mark.minio
+class TestParquetOnMinio(MinioSuite):
     __test__ = True
     form = "parquet"
     strategies = frozenset({Strategy.OVERWRITE})

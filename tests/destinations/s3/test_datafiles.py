@@ -176,7 +176,7 @@ def wide_rows(loader: Loader, count: int, days: int, *, shuffled: bool) -> pa.Ta
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
-@pytest.mark.parametrize(("days", "buffer"), [(60, 48 << 20), (60, 1 << 20), (700, 48 << 20), (700, 2 << 20)])
+@pytest.mark.parametrize(("days", "buffer"), [(60, 48 << 20), (60, 1 << 20), (200, 48 << 20), (200, 2 << 20)])
 def test_many_partitions_in_one_load(
     local: S3Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, buffer: int, shuffled: bool
 ) -> None:

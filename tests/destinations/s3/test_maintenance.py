@@ -58,7 +58,8 @@ def test_cleaning_deletes_only_what_is_a_week_old_and_unknown(local: S3Destinati
     folder = Path(local.folder(loader.contract).uri)
     orphan = folder / "_ownlens_day=2026-01-01" / "part-00000-6e037a8a-1e34-4530-8cfa-e1e491963460-c000.zstd.parquet"
     below = folder / "items" / "part-00000001-0123456789abcdef-00000-aa-0000.zstd.parquet"
-    for file in (orphan, below):
+    draft = orphan.with_name(f"{orphan.name}#1")
+    for file in (orphan, below, draft):
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"left by a crash")
     lake = local.delta(loader.contract, S3Options.model_validate(loader.contract.options_for("s3")))
@@ -66,10 +67,36 @@ def test_cleaning_deletes_only_what_is_a_week_old_and_unknown(local: S3Destinati
     old = time.time() - 8 * 86_400
     for file in folder.rglob("*"):
         os.utime(file, (old, old))
-    assert clean(lake) == 1
+    assert clean(lake) == 2
     assert not orphan.exists()
+    assert not draft.exists()
     assert below.exists()  # it belongs to a table whose folder lies in this one
     loader.require(loader.rows(30, version=1))
+
+
+@pytest.mark.parametrize(("strategy", "form"), [("append", "delta"), ("overwrite", "parquet")])
+def test_drafts_of_yesterday_leave_with_the_next_load(
+    local: S3Destination, tmp_path: Path, strategy: str, form: str
+) -> None:
+    """What a kill leaves between writing a file and putting it in place; delta-rs has a name of its own for it."""
+    loader = Loader(local, contract_of(strategy, form), tmp_path)
+    loader.load(1, loader.rows(10))
+    folder = Path(local.folder(loader.contract).uri)
+    log = "_delta_log" if form == "delta" else "_ownlens/manifests"
+    names = ["_ownlens/ledger/.00000002.json.0123456789abcdef", f"{log}/.x.json.0123456789abcdef", f"{log}/2.json#1"]
+    kept = [f"{log}/.hidden", f"{log}/2.json#", "_ownlens/ledger/.00000003.json.0123456789abcdez"]
+    (folder / "_ownlens/attempts").mkdir(exist_ok=True)
+    for name in {*names, *kept}:
+        (folder / name).write_bytes(b"half of")
+    loader.load(2, loader.rows(10, first=10))
+    assert all((folder / name).exists() for name in names)  # they may belong to a load that still runs
+    old = time.time() - 25 * 3600
+    for name in {*names, *kept}:
+        os.utime(folder / name, (old, old))
+    os.utime(folder / names[0])
+    loader.load(3, loader.rows(10, first=20))
+    assert [name for name in names if (folder / name).exists()] == names[:1]
+    assert all((folder / name).exists() for name in kept)
 
 
 @pytest.mark.parametrize(("strategy", "form"), [("append", "delta"), ("overwrite", "parquet"), ("overwrite", "json")])

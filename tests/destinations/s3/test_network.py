@@ -13,7 +13,7 @@ from ownlens_plugins.errors import Retryable
 from ownlens_plugins.testing.processes import until_done
 from ownlens_s3.config import S3Config
 from ownlens_s3.destination import S3Destination
-from tests.destinations.s3.loads import Loader, contract_of
+from tests.destinations.s3.loads import Loader, contract_of, left_over
 from tests.minio_server import MinioServer
 from tests.proxy import Proxy, Trouble, tcp_proxy
 
@@ -58,6 +58,22 @@ def test_the_put_that_commits(
     assert result.rows == 20
     loader.require(*([] if strategy == "overwrite" else [base]), more)
     assert until_done(distant, plan).replayed
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+def test_the_put_of_a_data_file(distant: S3Destination, proxy: Proxy, tmp_path: Path, trouble: Trouble) -> None:
+    """All formats write their files alike."""
+    loader = Loader(distant, contract_of("append"), tmp_path)
+    base, more = loader.rows(20), loader.rows(20, first=20)
+    loader.load(1, base)
+    plan = loader.plan(2, more)
+    proxy.strike(_puts("part-00000002"), trouble)
+    started = time.monotonic()
+    until_done(distant, plan)
+    assert time.monotonic() - started < 30
+    assert proxy.struck
+    loader.require(base, more)
+    assert left_over(distant, plan) == []
 
 
 @pytest.mark.parametrize("trouble", [Trouble.RESET, Trouble.CUT])

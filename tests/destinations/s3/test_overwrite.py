@@ -22,15 +22,15 @@ FORMATS = ["delta", "parquet", "json"]
 
 @pytest.mark.parametrize("partition", ["none", "day"])
 @pytest.mark.parametrize("form", FORMATS)
-def test_nothing_of_the_old_rows_stays(destination: S3Destination, tmp_path: Path, form: str, partition: str) -> None:
-    loader = Loader(destination, contract_of("overwrite", form, partition), tmp_path)
+def test_nothing_of_the_old_rows_stays(local: S3Destination, tmp_path: Path, form: str, partition: str) -> None:
+    loader = Loader(local, contract_of("overwrite", form, partition), tmp_path)
     for number in range(1, 4):
         rows = loader.rows(10 * number, first=1000 * number, days=number)
         loader.load(number, rows)
         loader.require(rows)
-    assert left_over(destination, loader.plans[3]) == []
+    assert left_over(local, loader.plans[3]) == []
     if form != "delta":
-        assert manifests(destination, loader.contract) == ["_ownlens/manifests/00000003.json"]
+        assert manifests(local, loader.contract) == ["_ownlens/manifests/00000003.json"]
 
 
 @pytest.mark.parametrize("form", ["parquet", "json"])
@@ -74,7 +74,18 @@ def test_a_reader_never_sees_an_empty_or_a_mixed_table(local: S3Destination, tmp
 
 @pytest.mark.parametrize("new", FORMATS)
 @pytest.mark.parametrize("old", FORMATS)
-def test_a_change_of_format_by_overwrite(destination: S3Destination, tmp_path: Path, old: str, new: str) -> None:
+def test_a_change_of_format_by_overwrite(local: S3Destination, tmp_path: Path, old: str, new: str) -> None:
+    _change_format(local, tmp_path, old, new)
+
+
+@pytest.mark.minio
+@pytest.mark.parametrize(("old", "new"), [("delta", "parquet"), ("json", "delta")])
+@pytest.mark.parametrize("lake", ["minio"], indirect=True)
+def test_a_change_of_format_on_a_server(destination: S3Destination, tmp_path: Path, old: str, new: str) -> None:
+    _change_format(destination, tmp_path, old, new)
+
+
+def _change_format(destination: S3Destination, tmp_path: Path, old: str, new: str) -> None:
     before = Loader(destination, contract_of("overwrite", old), tmp_path)
     before.load(1, before.rows(20))
     after = Loader(destination, contract_of("overwrite", new), tmp_path)

@@ -15,7 +15,7 @@ from ownlens_s3.destination import S3Destination
 
 # A server that has imported everything forks the processes; each would take a second to start on its own.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["pytest", __name__])
+_PROCESSES.set_forkserver_preload(["pytest", "tests.destinations.s3.warm", __name__])
 
 
 def start(config: S3Config, plan: LoadPlan, *, fault: str = "", not_before: float = 0.0) -> BaseProcess:

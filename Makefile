@@ -8,7 +8,7 @@ UV := $(BIN)/uv pip
 COMPILE := compile pyproject.toml requirements/build.in --universal --generate-hashes --quiet --no-header \
 	--python-version 3.11 --no-emit-index-url
 
-.PHONY: help demo test check unit kill bench lock generate clean
+.PHONY: help demo test check unit kill sweep bench lock generate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -42,8 +42,10 @@ check: .venv/test  ## lint, format, types, import walls, generated files
 unit: .venv/test  ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-kill: .venv/test  ## kill loads at every system call and statement, and run long random histories
+sweep: .venv/test
 	$(BIN)/python -m pytest tests/kill -n 4
+
+kill: sweep  ## kill loads at every system call and statement, and run long random histories
 	OWNLENS_HISTORIES=$(HISTORIES) $(BIN)/python -m pytest -n 4 -k any_history tests/destinations
 
 bench: .venv/test  ## rows per second beside each store's own limit

@@ -27,6 +27,8 @@ from ownlens_plugins.settings import PostgreSQLSourceConfig
 _NUMBERS = count()
 # Two workers end at about the same time when the files that take minutes come first.
 _LONGEST = ("tests/prefect/", "tests/demo/", "tests/examples/", "tests/destinations/clickhouse/", "tests/conformance/")
+# The tests of these folders share a Prefect server, which takes long to start.
+_TOGETHER = ("tests/prefect/", "tests/flows/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,12 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each file to one worker; the tests of deployments share their servers, so they go to one together."""
+    """Give each file to one worker, and each folder whose tests share their servers."""
     from xdist.scheduler import LoadFileScheduling
 
     class ByServers(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return _LONGEST[0] if nodeid.startswith(_LONGEST[0]) else str(super()._split_scope(nodeid))
+            folder = next((place for place in _TOGETHER if nodeid.startswith(place)), None)
+            return folder or str(super()._split_scope(nodeid))
 
     return ByServers(config, log)
 

@@ -85,10 +85,14 @@ class RunReport:
         return [self._artifact_row(key, outcome) for key, outcome in sorted(self.outcomes.items())]
 
     def _artifact_row(self, key: tuple[str, str], outcome: LoadOutcome) -> dict[str, Any]:
-        names = ("table", "destination", "rows", "inserted", "updated", "unchanged", "rejected")
-        row: dict[str, Any] = {name: getattr(outcome, name) for name in names}
-        row |= {"status": outcome.status.value, "seconds": round(outcome.seconds, 2)}
-        return {**row, "validation": self.validation(key), "error": outcome.error or self.invalid.get(key, "")}
+        # Prefect's page shows so many columns without scrolling.
+        load = {"table": outcome.table, "destination": outcome.destination, "status": outcome.status.value}
+        names = ("rows", "inserted", "updated", "unchanged", "rejected")
+        counts = {name: getattr(outcome, name) for name in names}
+        error = outcome.error or self.invalid.get(key, "")
+        return {
+            **load, "validation": self.validation(key), **counts, "seconds": round(outcome.seconds, 2), "error": error
+        }  # fmt: skip
 
 
 def peak_memory_mb() -> float:

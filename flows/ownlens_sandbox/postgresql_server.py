@@ -1,4 +1,4 @@
-"""The wheel's PostgreSQL 18 as a server on TCP: source, warehouse and Prefect's database, each with its role."""
+"""The wheel's PostgreSQL 18 as a server on TCP: with passwords, a role that reads the source and one that loads."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from .services import Service
 
 SOURCE, WAREHOUSE = "newsroom", "warehouse"
 OWNER, READER, LOADER = "postgres", "reader", "loader"
-# Both a role and its database.
-PREFECT = "prefect"
 _ADDRESS = "127.0.0.1"
 _ACCESS = "# Written by OwnLens: nobody comes in without a password.\nhost all all 127.0.0.1/32 scram-sha-256\n"
 
@@ -24,8 +22,8 @@ _ACCESS = "# Written by OwnLens: nobody comes in without a password.\nhost all a
 def start_postgresql(service: Service, data: Path, port: int, passwords: Mapping[str, str]) -> None:
     """Start a server on a data folder, and wait until it answers; a new folder gets databases and roles.
 
-    `passwords` are those of the roles `postgres`, `reader` (reads the database `newsroom`), `loader` (may create
-    schemas in the database `warehouse`, and nothing else) and `prefect` (owns the database `prefect`).
+    `passwords` are those of the roles `postgres`, `reader` (reads the database `newsroom`) and `loader` (may create
+    schemas in the database `warehouse`, and nothing else).
 
     Raises:
         SandboxError: it does not start.
@@ -79,10 +77,8 @@ def _make_roles(connection: psycopg.Connection[Any], passwords: Mapping[str, str
 
 def _make_databases(connection: psycopg.Connection[Any]) -> None:
     known = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
-    for database in {SOURCE, WAREHOUSE, PREFECT} - known:
-        owner = sql.Identifier(PREFECT if database == PREFECT else OWNER)
-        statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0")
-        connection.execute(statement.format(sql.Identifier(database), owner))
+    for database in {SOURCE, WAREHOUSE} - known:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(database)))
     connection.execute(sql.SQL("GRANT pg_read_all_data TO {}").format(sql.Identifier(READER)))
     places = sql.Identifier(WAREHOUSE), sql.Identifier(LOADER)
     connection.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(*places))

@@ -43,12 +43,10 @@ class PrefectServer:
         }
         return {**_inherited(), **_BRISK, **settings}
 
-    def start(self, service: Service, database: str, password: str) -> None:
-        """Start the server on a database, such as `prefect@127.0.0.1:5432/prefect`; `answers` says when it is up."""
+    def start(self, service: Service) -> None:
+        """Start the server on SQLite: the wheel's PostgreSQL lacks `pg_trgm`, which it needs. `answers` says when."""
         command = [_prefect(), "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
-        # asyncpg takes the password from its own variable, so that it is in no connection string.
-        place = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{database}", "PGPASSWORD": password}
-        service.start(command, {**self.environment, **place})
+        service.start(command, self.environment)
 
     def start_worker(self, service: Service) -> None:
         """Start the process that runs the flows; it asks the server for work from then on."""

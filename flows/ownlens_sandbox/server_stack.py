@@ -18,7 +18,7 @@ from typing import Any
 from psycopg.conninfo import make_conninfo
 
 from .minio_server import BUCKET, minio_program, start_minio
-from .postgresql_server import LOADER, OWNER, PREFECT, READER, SOURCE, WAREHOUSE, start_postgresql
+from .postgresql_server import LOADER, OWNER, READER, SOURCE, WAREHOUSE, start_postgresql
 from .prefect_server import PrefectServer
 from .servers import packaged_contracts, toml_text
 from .services import SandboxError, Service, alone, free_port
@@ -29,8 +29,8 @@ _CLICKHOUSE_USER = "loader"
 _PASSWORD_VARIABLE = "OWNLENS_CLICKHOUSE_SERVER_PASSWORD"
 # In the order in which they start; they stop in the other.
 _FAREWELLS = {
-    "postgresql": signal.SIGINT,  # "fast": connections are ended, nothing is lost
     "prefect-server": signal.SIGINT,
+    "postgresql": signal.SIGINT,  # "fast": connections are ended, nothing is lost
     "clickhouse": signal.SIGTERM,
     "minio": signal.SIGTERM,
     "prefect-worker": signal.SIGINT,
@@ -109,7 +109,7 @@ class ServerStack:
         """The password of each user, by server and user; made once, in a file that only its owner reads."""
         file = self.folder / "passwords.json"
         if not file.exists():
-            users = (OWNER, READER, LOADER, PREFECT, "minio", "clickhouse")
+            users = (OWNER, READER, LOADER, "minio", "clickhouse")
             _write(file, json.dumps({user: secrets.token_urlsafe(18) for user in users}))
         return dict(json.loads(file.read_text()))
 
@@ -162,7 +162,7 @@ class ServerStack:
         return [
             Standing(service.name, service.pid(), self._address(service.name), service.log)
             for service in self._services()
-            if service.name == "prefect-worker" or service.name in self.ports
+            if service.name in self.ports or (self.ports and service.name == "prefect-worker")
         ]
 
     def _services(self) -> list[Service]:
@@ -189,8 +189,9 @@ class ServerStack:
     def _start(self, running: set[str], fill: Callable[[str], None], tell: Tell) -> None:
         services = {service.name: service for service in self._services()}
         starters = {
+            # It takes longest: whoever needs it waits for it.
+            "prefect-server": self.prefect.start,
             "postgresql": self._start_postgresql,
-            "prefect-server": self._start_prefect,
             "clickhouse": self._start_clickhouse,
             "minio": self._start_minio,
         }
@@ -209,13 +210,8 @@ class ServerStack:
             self.prefect.start_worker(services["prefect-worker"])
 
     def _start_postgresql(self, service: Service) -> None:
-        known = {role: self.passwords[role] for role in (OWNER, READER, LOADER, PREFECT)}
+        known = {role: self.passwords[role] for role in (OWNER, READER, LOADER)}
         start_postgresql(service, self.folder / "postgresql", self.ports["postgresql"], known)
-
-    def _start_prefect(self, service: Service) -> None:
-        # It takes longest: whoever needs it waits for it.
-        place = f"{PREFECT}@127.0.0.1:{self.ports['postgresql']}/{PREFECT}"
-        self.prefect.start(service, place, self.passwords[PREFECT])
 
     def _start_minio(self, service: Service) -> None:
         if (program := minio_program()) is None:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,12 +79,12 @@ def load_options(folder: Path) -> list[str]:
     return ["--profile", "demo", "--config", str(folder / "ownlens.toml")]
 
 
-def compare_all(folder: Path) -> dict[str, dict[str, tuple[list[Any], list[Any]]]]:
-    """Read every table from the source and from every destination."""
-    return dict(_compared(folder))
+def compare_all(folder: Path, tables: Collection[str] = ()) -> dict[str, dict[str, tuple[list[Any], list[Any]]]]:
+    """Read tables, every one when none are named, from the source and from every destination."""
+    return dict(_compared(folder, tables))
 
 
-def _compared(folder: Path) -> Iterator[tuple[str, dict[str, tuple[list[Any], list[Any]]]]]:
+def _compared(folder: Path, tables: Collection[str]) -> Iterator[tuple[str, dict[str, tuple[list[Any], list[Any]]]]]:
     import psycopg
 
     from ownlens_plugins.contracts import read_contracts
@@ -95,7 +95,8 @@ def _compared(folder: Path) -> Iterator[tuple[str, dict[str, tuple[list[Any], li
 
     with running(folder) as sandbox, psycopg.connect(sandbox.source) as connection:
         profile = demo_profile(folder)
-        contracts = read_contracts(profile.contracts)
+        known = read_contracts(profile.contracts)
+        contracts = {table: contract for table, contract in known.items() if table in (tables or known)}
         source = {name: source_rows(connection, contract) for name, contract in contracts.items()}
         with open_destinations(profile) as destinations:
             for name, destination in destinations.items():

@@ -23,6 +23,14 @@ CustomWebhookNotificationBlock(
     name="inbox", url=sys.argv[1], json_data={"text": "{{subject}} / {{body}}"}
 ).save("inbox", overwrite=True)
 """
+AWS = """
+import sys
+from prefect_aws import AwsClientParameters, AwsCredentials
+AwsCredentials(
+    aws_access_key_id="ownlens", aws_secret_access_key=sys.argv[1], region_name="us-east-1",
+    aws_client_parameters=AwsClientParameters(endpoint_url=sys.argv[2], use_ssl=False),
+).save("lake", overwrite=True)
+"""
 WRONG = f"{CANARY}wrong"
 
 
@@ -64,6 +72,13 @@ def elsewhere(stack: Stack) -> str:
     login = {"username": "loader", "password": PASSWORDS["loader"]}
     stack.servers.prefect.save({"sqlalchemy-connector/elsewhere": {**server, **login}})
     return stack.servers.warehouse.replace("dbname=warehouse", "dbname=elsewhere")
+
+
+@pytest.fixture(scope="session")
+def aws_block(stack: Stack) -> str:
+    """A block of AWS credentials for the lake's server."""
+    run_python(stack, "-c", AWS, PASSWORDS["minio"], f"http://127.0.0.1:{stack.servers.ports['minio']}")
+    return "aws-credentials/lake"
 
 
 @pytest.fixture(scope="session")

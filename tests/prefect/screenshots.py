@@ -19,25 +19,20 @@ REQUEST = {"tables": ["countries", "cities", "users", "browsers"]}
 
 def take(address: str, target: Path) -> None:
     """Save pictures of the newest load's run, of its artifact, and of deployments, events and automations."""
-    run = _newest(address, "/flow_runs/filter", sort="START_TIME_DESC")
-    artifact = _newest(
-        address, "/artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}, "type": {"any_": ["table"]}}
-    )
+    wanted = {"artifacts": {"type": {"any_": ["table"]}}, "sort": "CREATED_DESC", "limit": 1}
+    answer = httpx.post(f"{address}/api/artifacts/filter", json=wanted, timeout=30).raise_for_status()
+    artifact = answer.json()[0]
+    run = artifact["flow_run_id"]
     pages = {
         "run": f"/runs/flow-run/{run}",
         "run-artifacts": f"/runs/flow-run/{run}?tab=Artifacts",
-        "artifact": f"/artifacts/artifact/{artifact}",
+        "artifact": f"/artifacts/artifact/{artifact['id']}",
         "deployments": "/deployments",
         "events": "/events",
         "automations": "/automations",
     }
     for name, page in pages.items():
         picture(f"{address}{page}", target / f"{name}.png")
-
-
-def _newest(address: str, path: str, **wanted: object) -> str:
-    answer = httpx.post(f"{address}/api{path}", json={**wanted, "limit": 1}, timeout=30).raise_for_status()
-    return str(answer.json()[0]["id"])
 
 
 def picture(page: str, file: Path) -> None:

@@ -22,7 +22,7 @@ ROWS = 4_000
 # CI has two cores, and other tests run beside these.
 PATIENCE = 90.0
 CANARY = "canary@%/:'\""
-USERS = ("postgres", "reader", "loader", "prefect", "minio", "clickhouse")
+USERS = ("postgres", "reader", "loader", "minio", "clickhouse")
 PASSWORDS = {user: f"{CANARY}{user}" for user in USERS}
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,14 @@ from typing import Any
 import psycopg
 import pytest
 import yaml
+from psycopg import sql
 
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import load_profile
+from ownlens_sandbox.prefect_server import PrefectServer
 from ownlens_sandbox.servers import postgresql_programs
+from ownlens_sandbox.services import Service, free_port
+from tests.postgresql_servers import debian_programs, running_server
 
 REPOSITORY = Path(__file__).parents[2]
 TEXT = (REPOSITORY / "compose.yaml").read_text()
@@ -117,3 +123,24 @@ def test_the_roles_script_makes_roles_with_hostile_passwords(new_databases: Path
         assert admin.execute(owner).fetchone() == ("prefect",)
         stored = admin.execute("SELECT rolpassword FROM pg_authid WHERE rolname = ANY(%s)", [list(ROLES)]).fetchall()
     assert all(password.startswith("SCRAM-SHA-256$") for (password,) in stored)
+
+
+def test_prefects_server_starts_on_postgresql_with_its_password_in_a_variable(tmp_path: Path) -> None:
+    """With Debian's PostgreSQL: the wheel's lacks pg_trgm. The address is the file's, but for host and port."""
+    address = SERVICES["prefect"]["environment"]["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
+    with running_server(debian_programs(), tls=False) as server:
+        with server.connect() as owner:
+            owner.execute(sql.SQL("CREATE ROLE prefect LOGIN PASSWORD {}").format(HOSTILE))
+            owner.execute("CREATE DATABASE prefect OWNER prefect")
+        here = address.replace("postgresql:5432", f"127.0.0.1:{server.port}")
+        assert here != address
+        prefect = PrefectServer(tmp_path, free_port())
+        database = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": here, "PGPASSWORD": HOSTILE}
+        service = Service("prefect", tmp_path, signal.SIGINT)
+        command = [str(Path(sys.executable).with_name("prefect")), "server", "start", "--port", str(prefect.port)]
+        service.start(command, {**prefect.environment, **database})
+        try:
+            service.wait_until(prefect.answers)
+            assert server.sql("SELECT count(*) FROM flow_run", database="prefect") == [(0,)]
+        finally:
+            service.stop()

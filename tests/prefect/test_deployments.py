@@ -166,10 +166,11 @@ def test_rows_that_break_the_contract_are_told_as_mismatch_and_failure(
     assert stack.adhoc(request)["state"]["type"] == "COMPLETED"
 
 
-def test_a_block_that_the_request_names_wins(stack: Stack, elsewhere: str) -> None:
-    request = {"tables": ["cities"], "destinations": ["postgresql"]}
-    run = stack.adhoc({**request, "blocks": {"postgresql": "sqlalchemy-connector/elsewhere"}})
-    assert run["state"]["type"] == "COMPLETED"
+def test_blocks_that_the_request_names_win(stack: Stack, elsewhere: str, aws_block: str) -> None:
+    blocks = {"postgresql": "sqlalchemy-connector/elsewhere", "s3": aws_block}
+    request = {"tables": ["cities"], "destinations": list(blocks), "full_refresh": True}
+    run = stack.adhoc({**request, "blocks": blocks})
+    assert run["state"]["message"] == "2 loads: 2 loaded, 0 with nothing new"
     with psycopg.connect(elsewhere) as landed, psycopg.connect(stack.servers.source) as source:
         expected = source.execute("SELECT count(*) FROM cities").fetchone()
         assert landed.execute("SELECT count(*) FROM newsroom.cities").fetchone() == expected

@@ -109,6 +109,7 @@ class Applying:
         conflict = self.options.conflict
         merge = sql.Merge(self.table, contract, conflict, kept=target.has_kept, partitioned=target.partitioned)
         inserted, updated = self._apply(merge)
+        self._check_keys(target)
         if conflict is OnConflict.ERROR:
             self._check_inserted(inserted + updated, self.plan.rows - dropped - rejected, released)
         if orphans:
@@ -127,6 +128,7 @@ class Applying:
             self.table, self.plan.contract, OnConflict.UPDATE, any_version=True, partitioned=target.partitioned
         )
         inserted, updated = self._apply(merge)
+        self._check_keys(target)
         deleted = self._delete_unstaged(target)
         if orphans:
             self.ledger.keep_orphans(self.connection, self.plan)
@@ -151,13 +153,24 @@ class Applying:
         inserted, updated = self.connection.run(sql.apply_stage(merge), slow=True)[0]
         return (new, inserted - new) if merge.partitioned else (inserted, updated)
 
+    def _check_keys(self, target: Target) -> None:
+        """An upsert would count rows that a trigger swallows as unchanged."""
+        if target.plain:
+            return
+        lost = self.connection.run(sql.count_new(self.table, self.plan.contract), slow=True)[0][0]
+        if lost:
+            raise self._swallowed(self.plan.rows - lost, self.plan.rows)
+
     def _check_inserted(self, changed: int, staged: int, released: int) -> None:
         """A plain insert stores every row or fails, unless a trigger swallows some."""
         if not staged <= changed <= staged + released:
-            raise Rejected(
-                f"{self.plan.table}: postgresql stored {changed} of {staged} rows; "
-                f"a trigger or rule of {self.table} drops the others: disable it for the loader"
-            )
+            raise self._swallowed(changed, staged)
+
+    def _swallowed(self, stored: int, staged: int) -> Rejected:
+        return Rejected(
+            f"{self.plan.table}: postgresql stored {stored} of {staged} rows; "
+            f"a trigger or rule of {self.table} drops the others: disable it for the loader"
+        )
 
     # --- references
 

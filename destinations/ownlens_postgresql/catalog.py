@@ -37,10 +37,11 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True)
 class ExistingTable:
-    """One relation as it is."""
+    """One relation as it is; `owned` says that this role may change its definition."""
 
     oid: int
     kind: str
+    owned: bool
     columns: Mapping[str, ExistingColumn]
 
 
@@ -49,13 +50,13 @@ def find_table(connection: Connection, schema: str, table: str) -> ExistingTable
     rows = connection.run(_RELATION, schema, table)
     if not rows:
         return None
-    oid, kind = rows[0]
+    oid, kind, owned = rows[0]
     columns = {name: ExistingColumn(*facts) for name, *facts in connection.run(_COLUMNS, oid)}
-    return ExistingTable(oid, kind, columns)
+    return ExistingTable(oid, kind, owned, columns)
 
 
 _RELATION = """
-SELECT c.oid::bigint, c.relkind::text
+SELECT c.oid::bigint, c.relkind::text, pg_has_role(c.relowner, 'USAGE')
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = $1::text AND c.relname = $2::text
 """

@@ -89,6 +89,9 @@ class PostgreSQLConfig(StrictModel):
             "keepalives_idle": str(self.tcp_user_timeout),
             "application_name": "ownlens",
             "client_encoding": "UTF8",
+            # From the first statement on, which is the driver's own: no object of another schema stands in for one of
+            # the catalogue, and a policy that would hide rows is an error.
+            "options": "-c search_path=pg_catalog,pg_temp -c row_security=off",
         }
         if root := self.sslrootcert or ("system" if self.tls == "verify-full" else None):
             parameters["sslrootcert"] = root

@@ -48,7 +48,7 @@ class Patience:
 
 
 class Connector:
-    """Opens connections to one database. The driver's catalogue of types is read once and shared."""
+    """Opens connections to one database. The driver's catalogue of types is read once, and holds no connection."""
 
     def __init__(self, config: PostgreSQLConfig) -> None:
         self._config = config
@@ -70,10 +70,6 @@ class Connector:
         if database is None:
             database = self._database = adbc_driver_postgresql.connect(conninfo(self._config))
         return database
-
-    def close(self) -> None:
-        """Forget the shared catalogue; it holds no connection."""
-        self._database = None
 
 
 class Connection:

@@ -72,6 +72,3 @@ class Database:
             connection.commit()
         except DriverError as error:
             raise unknown_commit(error, context) from None
-
-    def close(self) -> None:
-        self._connector.close()

@@ -18,9 +18,11 @@ from . import sql
 from .catalog import tables_named
 from .columns import as_contract
 from .config import PostgreSQLConfig, PostgreSQLOptions
+from .connection import Connection
 from .database import Database
-from .errors import is_missing
+from .errors import Context, is_forbidden, is_missing, translate
 from .ledger import Ledger
+from .rights import Right, Rights, needed
 from .session import PostgreSQLSession
 from .tables import ensure_table
 from .validation import create_view, drop_stale_views, drop_view, validation_url
@@ -40,17 +42,23 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         super().__init__(config)
         self._database = Database(config)
         self._ledger = Ledger(config.ledger_schema, config.db_schema)
-        self._ensured: dict[str, tuple[str, bool]] = {}
+        self._ensured: dict[str, tuple[str, Strategy, PostgreSQLOptions]] = {}
         self._lock = threading.Lock()
 
     def find_commit(self, plan: LoadPlan) -> LoadResult | None:
-        with self._database.transaction(self._database.context(plan.table), reading=True) as connection:
+        context = self._database.context(plan.table)
+        with self._database.transaction(context, reading=True) as connection:
             try:
                 return self._ledger.find(connection, plan)
             except Exception as error:
                 if is_missing(error):  # nothing was loaded into this database yet
                     return None
-                raise
+                if not is_forbidden(error):
+                    raise
+                refused = translate(error, context)
+        with self._database.transaction(context) as connection:
+            self._require_rights(connection, context, plan, self._options(plan))
+        raise refused
 
     def open(self, plan: LoadPlan) -> PostgreSQLSession:
         options = self._options(plan)
@@ -66,11 +74,12 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
 
     def _ensure(self, plan: LoadPlan, options: PostgreSQLOptions) -> None:
         """Make the table and the ledger fit, once per contract and process."""
-        wanted = (plan.contract.fingerprint, options.enforces_references)
+        wanted = (plan.contract.fingerprint, plan.strategy, options)
         if self._ensured.get(plan.table) == wanted:
             return
         context = self._database.context(plan.table)
         with self._database.transaction(context) as connection:
+            self._require_rights(connection, context, plan, options)
             complete = ensure_table(
                 connection,
                 self.config.db_schema,
@@ -85,6 +94,12 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         if complete:
             with self._lock:
                 self._ensured[plan.table] = wanted
+
+    def _require_rights(
+        self, connection: Connection, context: Context, plan: LoadPlan, options: PostgreSQLOptions
+    ) -> None:
+        wanted = needed(self.config, self._ledger.rights_needed(), plan, options)
+        Rights(connection, self.config, context).require(wanted, table=plan.table)
 
     def _forget_table(self, table: str) -> None:
         with self._lock:
@@ -121,6 +136,7 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         if plan.touched is not None:
             context = self._database.context(plan.table)
             with self._database.transaction(context) as connection:
+                Rights(connection, self.config, context).require([Right("SCHEMA", "CREATE", schema)])
                 drop_stale_views(connection, schema)
                 relation = create_view(connection, schema, plan, plan.touched)
                 self._database.commit(connection, context)
@@ -132,6 +148,3 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         with self._database.transaction(context) as connection:
             drop_view(connection, self.config.db_schema, target.relation)
             self._database.commit(connection, context)
-
-    def close(self) -> None:
-        self._database.close()

@@ -18,21 +18,28 @@ DriverError = (adbc.Error, Unanswered, StreamBroken)
 
 UNIQUE_VIOLATION = "23505"
 FOREIGN_KEY_VIOLATION = "23503"
+FORBIDDEN = "42501"
 MISSING = frozenset({"3F000", "42P01"})  # schema, table
-# Class or whole SQLSTATE: the server may do better the next time.
-_TRANSIENT = ("08", "40", "53", "55", "57", "58")
+# Class or whole SQLSTATE: the server may do better the next time. 25P03 and 25P04 ended a transaction that took long.
+_TRANSIENT = ("08", "25P03", "25P04", "40", "53", "55", "57", "58")
 # An answer to COMMIT after which the server may still have committed: it was told to stop, or the line broke.
 _UNDECIDED = ("08", "57", "58", "XX")
 
+# Errors whose text a function may have made itself, out of a row's values.
+_SPOKEN = ("P0", "22", "23")
 # What libpq says when a connection fails, with all names taken out, and what to do about it.
 _REFUSED: Mapping[str, str] = {
-    "password authentication failed": "the password of user {user!r} is refused; correct the profile's password",
+    "password authentication failed": "the password of user {user!r} is refused; correct the profile's password, "
+    "or renew it if it has expired",
     "no password supplied": "the server wants a password for user {user!r}; set the profile's password",
     'role "" ': "user {user!r} does not exist or may not log in; correct the profile's user",
+    'for database ""': "user {user!r} may not enter database {database!r}; run GRANT CONNECT on it",
     'database "" ': "database {database!r} does not exist or may not be entered; create it or correct the profile",
-    "pg_hba.conf": "the server's pg_hba.conf admits no such connection for user {user!r}; add a line for it",
+    "pg_hba.conf": "the server's pg_hba.conf admits no such connection for user {user!r} with sslmode {tls}; "
+    "add a line for it, or change the profile's sslmode",
     "certificate": "the server's certificate is not trusted; set sslrootcert, and host to the name it was issued for",
     "does not support ssl": "the server offers no TLS; switch TLS on there, or set sslmode: disable",
+    "startup parameter": "the pooler refuses the parameter that pins search_path; let it ignore or pass on `options`",
     "invalid": "a connection parameter is invalid; correct the profile",
 }
 _BUSY = ("too many", "remaining connection slots")
@@ -42,11 +49,15 @@ _QUOTED = re.compile(r'"[^"]*"')
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What a driver error says, without anything that could be a value of a row."""
+    """What a driver error says, without anything that could be a value of a row.
+
+    `in_function` says that a function failed: one of a trigger's, since a load calls none of the database's own.
+    """
 
     sqlstate: str | None
     message: str
     constraint: str | None
+    in_function: bool = False
 
     def is_any(self, prefixes: tuple[str, ...]) -> bool:
         return self.sqlstate is not None and self.sqlstate.startswith(prefixes)
@@ -63,9 +74,12 @@ def diagnose(error: BaseException) -> Diagnosis:
     fields = {_text(name): _text(value) for name, value in error.details or ()}
     state = fields.get("PG_DIAG_SQLSTATE") or error.sqlstate
     message = fields.get("PG_DIAG_MESSAGE_PRIMARY", "")
-    if state is not None and state.startswith("22"):  # data exceptions quote the value
+    in_function = " function " in f" {fields.get('PG_DIAG_CONTEXT', '')}"
+    if in_function and state is not None and state.startswith(_SPOKEN):
+        message = "a trigger's function refused a row"
+    elif state is not None and state.startswith("22"):  # data exceptions quote the value
         message = _QUOTED.sub('"..."', message)
-    return Diagnosis(state, " ".join(message.split()), fields.get("PG_DIAG_CONSTRAINT_NAME"))
+    return Diagnosis(state, " ".join(message.split()), fields.get("PG_DIAG_CONSTRAINT_NAME"), in_function)
 
 
 def _text(value: bytes | str) -> str:
@@ -94,14 +108,14 @@ class Context:
 def unreachable(error: BaseException, config: PostgreSQLConfig, context: Context) -> OwnLensError:
     """Return the error for a connection that was not made."""
     place = context.whereabouts
-    reason = _QUOTED.sub('""', str(error)).lower() if isinstance(error, adbc.Error) else ""
+    reason = " ".join(_QUOTED.sub('""', str(error)).lower().split()) if isinstance(error, adbc.Error) else ""
     if any(sign in reason for sign in _BUSY):
         return Retryable(f"{place}: the server has no free connection; run it again, or raise its max_connections")
     if any(sign in reason for sign in _CHANGING):
         return Retryable(f"{place}: the server is starting or stopping; run it again")
     for sign, fix in _REFUSED.items():
         if sign in reason:
-            return Rejected(f"{place}: {fix.format(user=config.user, database=config.database)}")
+            return Rejected(f"{place}: {fix.format(user=config.user, database=config.database, tls=config.tls)}")
     return Retryable(f"{place}: not reachable; check that the server runs and that host and port are right")
 
 
@@ -114,6 +128,11 @@ def translate(error: BaseException, context: Context) -> OwnLensError:
     if found.sqlstate == FOREIGN_KEY_VIOLATION and context.references:
         # Rows without parents were set aside before: a rival load has removed a parent since.
         return Retryable(f"{where}: a referenced row vanished while the load ran ({found}); run it again")
+    if found.in_function and found.is_any(("42",)):
+        return Rejected(
+            f"{where} refused: a trigger's function failed: {found}; a load's search_path holds the catalogue only: "
+            "name the schemas inside of the function, or run ALTER FUNCTION ... SET search_path"
+        )
     if found.sqlstate in MISSING:
         return Retryable(f"{where}: a table vanished while the load ran ({found}); run it again")
     if found.is_any(_TRANSIENT):
@@ -139,8 +158,12 @@ def _fix(found: Diagnosis) -> str:
         return "set on_conflict: skip or update, or remove the duplicate from the source"
     if state == FOREIGN_KEY_VIOLATION:
         return "load the referenced rows first, or drop the constraint from the table"
-    if state == "42501":
+    if state == FORBIDDEN and "row-level security" in found.message:
+        return "run ALTER ROLE ... BYPASSRLS for the profile's user, or load as the table's owner"
+    if state == FORBIDDEN:
         return "grant the right to the profile's user"
+    if "no partition" in found.message:
+        return "make the partition for these rows, or a DEFAULT partition"
     if state == "25006":
         return "point the profile at the primary server"
     if state.startswith(("22", "23")):
@@ -154,6 +177,11 @@ def unknown_commit(error: BaseException, context: Context) -> OwnLensError:
     if found.sqlstate is None or found.is_any(_UNDECIDED):
         return CommitUnknown(f"{context.whereabouts} gave no answer to COMMIT; run it again to find out")
     return translate(error, context)
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Tell whether a driver error says that the role lacks a right."""
+    return isinstance(error, adbc.Error) and error.sqlstate == FORBIDDEN
 
 
 def is_missing(error: BaseException) -> bool:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from ownlens_plugins.api import LoadPlan, LoadResult
 from ownlens_plugins.contracts import TableContract
-from ownlens_plugins.errors import Retryable, StagedSetChanged
+from ownlens_plugins.errors import Retryable
 
 from .catalog import schema_exists
 from .columns import type_name
 from .connection import Connection
+from .rights import Right
 from .sql import KEPT, REASON, STAGE, listed, literal, qualified, quote
 
 
@@ -34,7 +35,7 @@ class Ledger:
     """The tables of the ledger schema, for the loaded tables of one schema."""
 
     def __init__(self, ledger_schema: str, db_schema: str) -> None:
-        self._schema = ledger_schema
+        self.schema = ledger_schema
         self._db_schema = db_schema
         self._loads = qualified(ledger_schema, "loads")
         self._tables = qualified(ledger_schema, "tables")
@@ -45,17 +46,22 @@ class Ledger:
 
     def create(self, connection: Connection) -> None:
         """Create the schema and its tables where they are missing, in the caller's transaction."""
-        if not schema_exists(connection, self._schema):
-            connection.run(f"CREATE SCHEMA {quote(self._schema)}")
+        if not schema_exists(connection, self.schema):
+            connection.run(f"CREATE SCHEMA {quote(self.schema)}")
         present = self._present(connection)
         for name, definition in _DEFINITIONS.items():
             if name not in present:
-                connection.run(f"CREATE TABLE {qualified(self._schema, name)} ({definition})")
+                connection.run(f"CREATE TABLE {qualified(self.schema, name)} ({definition})")
         if "quarantine" not in present:
             connection.run(f"CREATE INDEX ON {self.quarantine} (table_schema, table_name)")
 
     def _present(self, connection: Connection) -> set[str]:
-        return {name for (name,) in connection.run(_RELATIONS, self._schema)}
+        return {name for (name,) in connection.run(_RELATIONS, self.schema)}
+
+    def rights_needed(self) -> Iterator[Right]:
+        """Yield the rights on the ledger's tables."""
+        for table, privileges in _PRIVILEGES.items():
+            yield from (Right("TABLE", privilege, self.schema, table) for privilege in privileges)
 
     def describe_table(self, connection: Connection, contract: TableContract) -> None:
         """Record a table and the contract it follows."""
@@ -79,19 +85,23 @@ class Ledger:
         return self._db_schema, table
 
     def find(self, connection: Connection, plan: LoadPlan) -> LoadResult | None:
-        """Return the load's result when it, or a newer load of its table, is committed.
+        """Return the load's result, as a replay, when it or a newer load of its table is committed.
 
         Raises:
             StagedSetChanged: the load is recorded with another digest.
         """
         rows = connection.run(
-            f"SELECT sequence, digest, rows, rows_inserted, rows_updated, rows_unchanged, rows_deleted, rows_rejected, "
-            f"committed_at FROM {self._loads} WHERE table_schema = $1::text AND table_name = $2::text "
+            f"SELECT sequence, digest, committed_at, rows, rows_inserted, rows_updated, rows_unchanged, rows_deleted, "
+            f"rows_rejected FROM {self._loads} WHERE table_schema = $1::text AND table_name = $2::text "
             "AND sequence >= $3::bigint ORDER BY sequence LIMIT 1",
             *self._place(plan.table),
             plan.sequence,
         )
-        return _result(plan, *rows[0]) if rows else None
+        if not rows:
+            return None
+        sequence, digest, committed_at, *counts = rows[0]
+        found = plan.replay(sequence, digest, dict(zip(_COUNTED, counts, strict=True)))
+        return replace(found, committed_at=committed_at)
 
     def lock_table(self, connection: Connection, plan: LoadPlan) -> None:
         """Wait until no other load of the table is running, and keep others out until the transaction ends.
@@ -150,17 +160,9 @@ class Ledger:
             committed_at.isoformat(),
             counts.inserted - counts.deleted,
         )
-        return LoadResult(
-            load_id=plan.load_id,
-            digest=plan.digest,
-            rows=plan.rows,
-            inserted=counts.inserted,
-            updated=counts.updated,
-            unchanged=counts.unchanged,
-            deleted=counts.deleted,
-            rejected=counts.rejected,
-            committed_at=committed_at,
-        )
+        counted = asdict(counts)
+        del counted["released"]
+        return LoadResult(plan.load_id, plan.digest, plan.rows, committed_at=committed_at, **counted)
 
     # --- quarantine
 
@@ -200,36 +202,20 @@ class Ledger:
         )
 
 
-def _result(
-    plan: LoadPlan,
-    sequence: int,
-    digest: str,
-    rows: int,
-    inserted: int,
-    updated: int,
-    unchanged: int,
-    deleted: int,
-    rejected: int,
-    committed_at: datetime,
-) -> LoadResult:
-    if sequence > plan.sequence:
-        return LoadResult(plan.load_id, plan.digest, rows=0, inserted=0, replayed=True, committed_at=committed_at)
-    if digest != plan.digest:
-        raise StagedSetChanged(
-            f"{plan.table}: {plan.destination} holds load {plan.load_id} with another digest; "
-            "the staged set was changed after it was loaded: stage a new one"
-        )
-    return LoadResult(
-        plan.load_id, digest, rows, inserted, updated, unchanged, deleted, rejected, committed_at=committed_at
-    )
-
-
 def ownlens_version() -> str:
     try:
         return version("ownlens")
     except PackageNotFoundError:
         return "unknown"
 
+
+_COUNTED = ("rows", "inserted", "updated", "unchanged", "deleted", "rejected")
+
+_PRIVILEGES: Mapping[str, tuple[str, ...]] = {
+    "loads": ("SELECT", "INSERT", "UPDATE"),
+    "tables": ("SELECT", "INSERT", "UPDATE"),
+    "quarantine": ("SELECT", "INSERT", "DELETE"),
+}
 
 _RELATIONS = """
 SELECT c.relname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = $1::text

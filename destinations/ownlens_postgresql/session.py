@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
-from ownlens_plugins.api import LoadPlan, LoadResult, LoadSession, Receipt, StagedPart
+from ownlens_plugins.api import LoadPlan, LoadResult, LoadSession, Receipt, StagedPart, StagedWriter
 from ownlens_plugins.errors import Rejected, Retryable
 from ownlens_plugins.faults import reach
 
@@ -15,7 +14,6 @@ from .config import PostgreSQLConfig, PostgreSQLOptions
 from .connection import Connection
 from .database import Database
 from .ledger import Ledger
-from .writer import PostgreSQLWriter
 
 
 class PostgreSQLSession(LoadSession):
@@ -38,9 +36,8 @@ class PostgreSQLSession(LoadSession):
         self._forget_table = forget_table
         self._started = time.monotonic()
 
-    @property
-    def writer(self) -> PostgreSQLWriter:
-        return PostgreSQLWriter()
+    # Rows reach PostgreSQL only inside the transaction that commits them.
+    writer = StagedWriter()
 
     def commit(self, receipts: Sequence[Receipt]) -> LoadResult:
         parts = self._received(receipts)
@@ -75,7 +72,7 @@ class PostgreSQLSession(LoadSession):
         plan = self._plan
         self._ledger.lock_table(connection, plan)
         if done := self._ledger.find(connection, plan):
-            return replace(done, replayed=True)
+            return done
         reach("before_ledger")
         if not self._ledger.claim(connection, plan):
             raise Retryable(f"{plan.table}: postgresql holds load {plan.load_id} of a rival attempt; run it again")

@@ -19,6 +19,7 @@ DOOMED = f'pg_temp."{DOOMED_NAME}"'
 KEPT = '"_ownlens_kept"'
 REASON = '"_ownlens_reason"'
 IDLE_SECONDS = 60
+KEEPALIVE_SECONDS = 10
 
 
 def quote(name: str) -> str:
@@ -56,6 +57,10 @@ def settings(config: PostgreSQLConfig) -> str:
         "lock_timeout": f"{config.lock_timeout}s",
         # A client that stopped in the middle must not hold its locks for ever.
         "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
+        # In the middle of COPY no timeout above counts: a server whose client is gone must notice it by itself.
+        "tcp_keepalives_idle": str(config.tcp_user_timeout),
+        "tcp_keepalives_interval": str(KEEPALIVE_SECONDS),
+        "tcp_keepalives_count": "3",
         "timezone": "UTC",
         "datestyle": "ISO, YMD",
         "bytea_output": "hex",
@@ -68,7 +73,7 @@ def settings(config: PostgreSQLConfig) -> str:
     calls = [f"pg_catalog.set_config({literal(name)}, {literal(value)}, true)" for name, value in pinned.items()]
     # Lets a server on Linux notice within seconds that the client of a long statement has died.
     calls.append(
-        "CASE WHEN pg_catalog.version() LIKE '%linux%' "
+        "CASE WHEN pg_catalog.strpos(pg_catalog.version(), 'linux') OPERATOR(pg_catalog.>) 0 "
         "THEN pg_catalog.set_config('client_connection_check_interval', '5s', true) END"
     )
     facts = ("synchronous_commit", "server_version_num")

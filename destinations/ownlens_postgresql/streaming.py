@@ -41,6 +41,8 @@ class StagedRows:
 
     def translated(self) -> Rejected | Retryable:
         """Return the error for a part that cannot be read."""
+        if isinstance(self.error, Rejected | Retryable):
+            return self.error  # of a part on S3, which says what to mend
         kind = type(self.error).__name__
         what = f"{self._plan.table}: a part of staged set {self._plan.load_id} for postgresql"
         if isinstance(self.error, FileNotFoundError | pa.ArrowInvalid | pa.ArrowTypeError):

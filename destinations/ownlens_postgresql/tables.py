@@ -64,9 +64,18 @@ def _adapt(connection: Connection, schema: str, contract: TableContract, existin
         raise Rejected(f"{contract.table}: postgresql table {schema}.{contract.table} {problem}")
     table = sql.qualified(schema, contract.table)
     if missing := _missing(contract, existing):
-        connection.run(sql.add_columns(table, missing))
+        change = sql.add_columns(table, missing)
+        if not existing.owned:
+            raise _not_owned(contract, table, "lacks columns", change)
+        connection.run(change)
     for column in enum_columns(contract):
         _adapt_labels(connection, table, contract, column, existing)
+
+
+def _not_owned(contract: TableContract, table: str, lack: str, change: str) -> Rejected:
+    return Rejected(
+        f"{contract.table}: postgresql table {table} {lack}, and belongs to another role, which must run {change}"
+    )
 
 
 def _missing(contract: TableContract, existing: ExistingTable) -> list[Column]:
@@ -122,7 +131,9 @@ def _adapt_labels(
             f"{contract.table}: postgresql checks other labels of column {column.name!r} than the contract has; "
             f"run ALTER TABLE {table} DROP CONSTRAINT {outdated[0]}"
         )
-    if not found and column.name in existing.columns and contract.schema_policy == "freeze":
+    # Staged values are among the labels; the check guards against other writers, and is the owner's affair.
+    kept = contract.schema_policy == "freeze" or not existing.owned
+    if not found and column.name in existing.columns and kept:
         return
     if not found:
         connection.run(sql.add_labels(table, column), slow=True)
@@ -138,7 +149,7 @@ def _add_references(
         if reference.table in parents:
             found = [key for key in keys if _matches(key, reference, parents[reference.table])]
             if not any(key.validated for key in found):
-                _add_reference(connection, schema, contract, reference, found, has_rows=existing is not None)
+                _add_reference(connection, schema, contract, reference, found, existing)
     return len(parents) == len(wanted)
 
 
@@ -156,12 +167,16 @@ def _add_reference(
     contract: TableContract,
     reference: Reference,
     found: list[ForeignKey],
-    *,
-    has_rows: bool,
+    existing: ExistingTable | None,
 ) -> None:
     """Add a foreign key, for new rows only while older ones lack their parents, or validate the one that is there."""
     table, parent = sql.qualified(schema, contract.table), sql.qualified(schema, reference.table)
-    orphans = has_rows and connection.run(sql.has_orphans(table, reference, parent), slow=True)[0][0]
+    if existing is not None and not existing.owned:
+        if not found:
+            change = sql.add_foreign_key(table, reference, parent, validated=True)
+            raise _not_owned(contract, table, "lacks a foreign key", f"{change}; or set foreign_keys: ignore")
+        return
+    orphans = existing is not None and connection.run(sql.has_orphans(table, reference, parent), slow=True)[0][0]
     if not found:
         connection.run(sql.add_foreign_key(table, reference, parent, validated=not orphans), slow=True)
     elif not orphans:

@@ -1,4 +1,4 @@
-"""PostgreSQL keeps every promise of the conformance suite."""
+"""PostgreSQL keeps every promise of the conformance suite: 18 on a socket, 15 over TCP as a loader with few rights."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from ownlens_postgresql.destination import PostgreSQLDestination
 
 from .conftest import Store
 
+# Parts are read by the commit: no load comes by the writing of one.
+KILL_POINTS = [point for point in POINTS if point != "part_written"]
+
 
 class TestPostgreSQL(DestinationSuite):
     destination_type = PostgreSQLDestination
-    kill_points = POINTS
+    kill_points = KILL_POINTS
     oddities = Path(__file__).with_name("oddities.yaml")
 
     @pytest.fixture
-    def destination(self, store: Store) -> PostgreSQLDestination:
-        self.store = store
-        return store.destination
+    def destination(self, shared_store: Store) -> PostgreSQLDestination:
+        shared_store.empty()
+        self.store = shared_store
+        return shared_store.destination
 
     def options(self, strategy: Strategy) -> dict[str, Any]:
         return {"on_conflict": "error" if strategy is Strategy.APPEND else "update"}
@@ -33,3 +37,15 @@ class TestPostgreSQL(DestinationSuite):
         loads = self.store.sql("SELECT sequence FROM ownlens.loads WHERE table_name = %s ORDER BY 1", plan.table)
         left = self.store.sql("SELECT relname FROM pg_class WHERE relname LIKE '\\_ownlens%%' OR relpersistence = 't'")
         return Traces([sequence for (sequence,) in loads], [name for (name,) in left])
+
+
+class TestLeastPrivilege(TestPostgreSQL):
+    @pytest.fixture
+    def destination(self, emptied: Store) -> PostgreSQLDestination:
+        self.store = emptied
+        return emptied.destination
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        super().pytest_generate_tests(metafunc)
+        # How names are quoted depends on neither server nor role: some of the odd ones do.
+        type(self).first_strategy = None

@@ -126,7 +126,7 @@ def test_no_free_connection(store: Store, guarded: str) -> None:
 def test_missing_rights(store: Store, guarded: str) -> None:
     store.load(sample_rows(1))
     message = failure(lambda: load(reaching(store, user=guarded, password=CANARY), store.plan([])), Rejected)
-    assert "permission denied for schema ownlens [42501]; grant the right" in message
+    assert f'user \'{guarded}\' lacks a right; run GRANT USAGE ON SCHEMA "ownlens" TO "{guarded}"; GRANT' in message
 
 
 def test_a_loader_needs_no_right_to_create_what_is_there(store: Store, guarded: str) -> None:
@@ -254,7 +254,7 @@ def test_a_reader_whose_backend_dies(store: Store) -> None:
     contract = sample_contract(preset="reference", columns={"id": "int64", "updated_at": "timestamptz"})
     store.load([], contract=contract)
     # More than the driver fetches ahead.
-    store.sql("INSERT INTO samples SELECT id, now() FROM generate_series(1, 3000000) AS id")
+    store.sql("INSERT INTO samples SELECT id, now() FROM generate_series(1, 1000000) AS id")
     reader = store.destination.read(store.plan([], contract=contract, sequence=2))
     store.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ownlens'")
     with pytest.raises(Retryable, match="connection was lost"):
@@ -278,6 +278,17 @@ def test_a_wrong_profile(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message) as caught:
         PostgreSQLConfig.model_validate({"database": "d", "user": "u", "password": CANARY, **settings})
     assert CANARY not in str(caught.value)
+
+
+def test_the_page_names_every_setting_with_its_default() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "postgresql.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("| `")]
+    for name, field in PostgreSQLConfig.model_fields.items():
+        row = next((line for line in lines if f"`{field.alias or name}`" in line.split("|")[1]), "")
+        shown = row.split("|")[2].strip().removesuffix(" s") if row else "missing"
+        if isinstance(field.default, int | str) and shown:
+            assert shown == str(field.default), name
+        assert row, name
 
 
 def test_replace_partition_is_no_strategy() -> None:

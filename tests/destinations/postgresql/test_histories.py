@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from ownlens_plugins.contracts import Strategy
-from ownlens_plugins.faults import POINTS
 from ownlens_plugins.testing.machine import Subject, run_histories
 from ownlens_postgresql.destination import PostgreSQLDestination
 
@@ -24,4 +23,4 @@ def test_any_history(make_store: Callable[..., Store], strategy: Strategy) -> No
         suite.store = make_store()
         return suite.store.destination
 
-    run_histories(Subject(opened, suite.contract(strategy), strategy, suite.traces, POINTS[:-1]), 3)
+    run_histories(Subject(opened, suite.contract(strategy), strategy, suite.traces, suites.KILL_POINTS[:-1]), 3)

@@ -70,7 +70,7 @@ def test_another_digest_is_refused_before_and_inside_commit(store: Store) -> Non
     changed = replace(plan, digest="0" * 64)
     session = store.destination.open(changed)
     load(store.destination, plan)
-    with pytest.raises(StagedSetChanged, match="samples: postgresql holds load samples/00000001 with another digest"):
+    with pytest.raises(StagedSetChanged, match="samples: postgresql holds samples/00000001 with another digest"):
         load(store.destination, changed)
     with pytest.raises(StagedSetChanged):
         session.commit([session.writer.write(part) for part in changed.parts])

@@ -282,28 +282,20 @@ def test_columns_of_any_name(store: Store) -> None:
     assert store.landed(contract) == store.staged(changed, contract)
 
 
-@pytest.mark.parametrize("path", ["copy", "merge"])
-def test_tables_of_any_name(store: Store, path: str) -> None:
-    """Every odd name is a table and its own only odd column, parent and child."""
+def test_tables_of_any_name(store: Store) -> None:
+    """Each sharp name is a table and its own only odd column, parent and child. The suite copies into many more."""
     rows = sample_rows(2)
-    for name in ODD_NAMES:
-        block = {"strategy": "append", "on_conflict": "error"} if path == "copy" else {"strategy": "upsert"}
+    sharp = [name for name in ODD_NAMES if not name.isidentifier() or name in {"t", "s", "excluded", "Mixed", "x" * 63}]
+    for name in sharp:
         columns = {name: "int64", "title": "text?", "updated_at": "timestamptz"}
         contract = sample_contract(
-            preset="reference",
-            table=name,
-            columns=columns,
-            key=[name],
-            references={} if path == "copy" else {name: f"{name}.{name}"},
-            destinations={"postgresql": block},
+            preset="reference", table=name, columns=columns, key=[name], references={name: f"{name}.{name}"}
         )
         named = [{**row, name: row["id"] + 1} for row in rows]
-        assert store.load(named, contract=contract).inserted == 2
-        assert store.landed(contract) == store.staged(named, contract)
-        if path == "merge":
-            overwritten = store.load(named[:1], contract=contract, sequence=2, strategy=Strategy.OVERWRITE)
-            assert (overwritten.unchanged, overwritten.deleted) == (1, 1)
-    assert store.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(len(ODD_NAMES),)]
+        assert store.load(named, contract=contract, strategy=Strategy.UPSERT).inserted == 2
+        overwritten = store.load(named[:1], contract=contract, sequence=2, strategy=Strategy.OVERWRITE)
+        assert (overwritten.unchanged, overwritten.deleted) == (1, 1)
+    assert store.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(len(sharp),)]
 
 
 def test_hostile_objects_in_the_target_schema_are_not_called(store: Store) -> None:

@@ -201,7 +201,8 @@ def test_a_fault_at_any_moment(
             assert str(error).startswith("samples: clickhouse")
             assert "\n" not in str(error)
             assert SECRET not in str(error)
-        if point in POINTS[:3]:
+        # Attaching inserts nothing: a full disk stops a commit only where it writes the ledger.
+        if point in POINTS[: 2 if name == "disk" else 3]:
             history.require()
         assert load(loads.destination, plan).rows == plan.rows
         history.applied()

@@ -1,4 +1,4 @@
-"""The environment's own AWS chain: every S3 client gets the keys that boto3 finds, and the same endpoint."""
+"""Clients of an S3 store, with bounded waiting; without keys of their own they use those of boto3's AWS chain."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any
 
+import pyarrow.fs as pafs
+
+ATTEMPTS = 3
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _ONE_AT_A_TIME = Lock()
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
@@ -37,6 +40,70 @@ def chain_keys() -> AwsKeys:
         raise NoCredentialsError
     frozen = found.get_frozen_credentials()
     return AwsKeys(frozen.access_key, frozen.secret_key, frozen.token)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """All that a client depends on, with what the environment adds: equal ones share their clients. Times in seconds.
+
+    `trusted` is the file of certificates (PEM) that stands in the place of the usual authorities.
+    """
+
+    keys: AwsKeys
+    endpoint: str | None
+    region: str
+    trusted: str | None
+    bucket_in_path: bool
+    connect_timeout: int = 5
+    request_timeout: int = 30
+
+    def client(self, *, seconds: int | None = None, attempts: int = ATTEMPTS) -> Any:
+        """Return a boto3 client that waits `seconds` for an answer, and tries each request so many times."""
+        return _client(self, seconds or self.request_timeout, attempts)
+
+    def filesystem(self) -> pafs.S3FileSystem:
+        """Return Arrow's client, for data files."""
+        return _filesystem(self)
+
+
+@lru_cache(maxsize=32)
+def _client(access: Access, seconds: int, attempts: int) -> Any:
+    from botocore.config import Config
+
+    return new_client(
+        access.keys,
+        endpoint_url=access.endpoint,
+        verify=access.trusted,
+        region_name=access.region,
+        config=Config(
+            connect_timeout=min(access.connect_timeout, seconds),
+            read_timeout=seconds,
+            retries={"total_max_attempts": attempts, "mode": "standard"},
+            s3={"addressing_style": "path" if access.bucket_in_path else "virtual"},
+            max_pool_connections=32,
+            ignore_configured_endpoint_urls=True,
+        ),
+    )
+
+
+@lru_cache(maxsize=32)
+def _filesystem(access: Access) -> pafs.S3FileSystem:
+    scheme, _, host = (access.endpoint or "").rpartition("://")
+    server = {"endpoint_override": host, "scheme": scheme or "https"} if access.endpoint else {}
+    return pafs.S3FileSystem(
+        access_key=access.keys.access_key,
+        secret_key=access.keys.secret_key,
+        session_token=access.keys.token,
+        region=access.region,
+        connect_timeout=access.connect_timeout,
+        request_timeout=access.request_timeout,
+        tls_ca_file_path=access.trusted,
+        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        force_virtual_addressing=not access.bucket_in_path,
+        # Small files become one put; a multipart upload costs three requests and leaves parts behind a crash.
+        allow_delayed_open=True,
+        **server,
+    )
 
 
 def new_client(keys: AwsKeys, **settings: Any) -> Any:

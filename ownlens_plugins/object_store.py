@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import pyarrow.fs as pafs
 
-from .aws import AwsKeys, chain_keys, chain_region, environment_ca, environment_endpoint, new_client
+from .aws import Access, chain_keys, chain_region, environment_ca, environment_endpoint
 from .errors import OwnLensError, Rejected
 from .storage_failures import Place, explain
 
-_CONNECT_SECONDS = 5
-_ANSWER_SECONDS = 30
-_ATTEMPTS = 3
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
 _STAGING = Place(
     uri="the profile's staging",
@@ -47,16 +43,9 @@ def reading_part(uri: str) -> Iterator[None]:
             raise Rejected(f"{uri}: the staged part is gone from the store; stage the table again") from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Access:
-    keys: AwsKeys
-    endpoint: str | None
-    region: str
-    trusted: str | None
-
-
-def _access() -> _Access:
-    return _Access(chain_keys(), environment_endpoint(), chain_region(), environment_ca())
+def _access() -> Access:
+    endpoint = environment_endpoint()
+    return Access(chain_keys(), endpoint, chain_region(), environment_ca(), bucket_in_path=endpoint is not None)
 
 
 def s3_filesystem() -> pafs.S3FileSystem:
@@ -65,44 +54,7 @@ def s3_filesystem() -> pafs.S3FileSystem:
     Raises:
         botocore.exceptions.NoCredentialsError: the AWS chain has no keys.
     """
-    return _filesystem(_access())
-
-
-@lru_cache(maxsize=4)
-def _filesystem(access: _Access) -> pafs.S3FileSystem:
-    scheme, _, host = (access.endpoint or "").rpartition("://")
-    server = {"endpoint_override": host, "scheme": scheme or "https"} if access.endpoint else {}
-    return pafs.S3FileSystem(
-        access_key=access.keys.access_key,
-        secret_key=access.keys.secret_key,
-        session_token=access.keys.token,
-        region=access.region,
-        connect_timeout=_CONNECT_SECONDS,
-        request_timeout=_ANSWER_SECONDS,
-        tls_ca_file_path=access.trusted,
-        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
-        allow_delayed_open=True,
-        **server,
-    )
-
-
-@lru_cache(maxsize=4)
-def _client(access: _Access) -> Any:
-    from botocore.config import Config
-
-    return new_client(
-        access.keys,
-        endpoint_url=access.endpoint,
-        region_name=access.region,
-        verify=access.trusted,
-        config=Config(
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_ANSWER_SECONDS,
-            retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
-            s3={"addressing_style": "path" if access.endpoint else "virtual"},
-            ignore_configured_endpoint_urls=True,
-        ),
-    )
+    return _access().filesystem()
 
 
 @dataclass(frozen=True)
@@ -113,7 +65,7 @@ class S3Folder:
 
     @property
     def _s3(self) -> Any:
-        return _client(_access())
+        return _access().client()
 
     def uri(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"

@@ -6,18 +6,16 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.request import getproxies_environment
 
 import pyarrow.fs as pafs
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from ownlens_plugins.aws import AwsKeys, chain_keys, new_client
+from ownlens_plugins.aws import ATTEMPTS, Access, AwsKeys, chain_keys
 
-from .config import MAX_RETRIES, S3Config
+from .config import S3Config
 
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
 _ABSENT = {"NoSuchKey", "404", "NotFound"}
@@ -33,47 +31,21 @@ def _keys(config: S3Config) -> AwsKeys:
     return AwsKeys(config.access_key_id.get_secret_value(), config.secret_access_key.get_secret_value(), token)
 
 
-@lru_cache(maxsize=32)
-def _client(access: _Access, seconds: int, attempts: int) -> Any:
-    return new_client(
-        access.keys,
-        endpoint_url=access.endpoint,
-        verify=access.trusted,
-        region_name=access.region,
-        config=Config(
-            connect_timeout=min(access.connect_timeout, seconds),
-            read_timeout=seconds,
-            retries={"total_max_attempts": attempts, "mode": "standard"},
-            s3={"addressing_style": "path" if access.bucket_in_path else "virtual"},
-            max_pool_connections=32,
-            ignore_configured_endpoint_urls=True,
-        ),
-    )
-
-
-@lru_cache(maxsize=32)
-def _filesystem(access: _Access) -> pafs.S3FileSystem:
-    scheme, _, host = (access.endpoint or "").rpartition("://")
-    server = {"endpoint_override": host, "scheme": scheme or "https"} if access.endpoint else {}
-    return pafs.S3FileSystem(
-        access_key=access.keys.access_key,
-        secret_key=access.keys.secret_key,
-        session_token=access.keys.token,
-        region=access.region,
-        connect_timeout=access.connect_timeout,
-        request_timeout=access.request_timeout,
-        tls_ca_file_path=access.trusted,
-        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=MAX_RETRIES + 1),
-        force_virtual_addressing=not access.bucket_in_path,
-        # Small files become one put; a multipart upload costs three requests and leaves parts behind a crash.
-        allow_delayed_open=True,
-        **server,
+def _access(config: S3Config) -> Access:
+    return Access(
+        _keys(config),
+        config.endpoint,
+        config.region_name,
+        config.trusted,
+        config.bucket_in_path,
+        config.connect_timeout,
+        config.request_timeout,
     )
 
 
 def arrow_filesystem(config: S3Config) -> pafs.S3FileSystem:
     """Return the file system that data files are written and read through."""
-    return _filesystem(_access(config))
+    return _access(config).filesystem()
 
 
 def delta_options(config: S3Config) -> dict[str, str]:
@@ -93,7 +65,7 @@ def delta_options(config: S3Config) -> dict[str, str]:
         "aws_conditional_put": "etag",
         "connect_timeout": f"{config.connect_timeout}s",
         "timeout": f"{config.request_timeout}s",
-        "max_retries": str(MAX_RETRIES),
+        "max_retries": str(ATTEMPTS - 1),
         "retry_timeout": f"{2 * config.request_timeout}s",
     }
 
@@ -125,31 +97,6 @@ def _delta_trust(config: S3Config) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Access:
-    """All that a client depends on, with what the environment adds: lakes on one server share their clients."""
-
-    keys: AwsKeys
-    endpoint: str | None
-    region: str
-    trusted: str | None
-    bucket_in_path: bool
-    connect_timeout: int
-    request_timeout: int
-
-
-def _access(config: S3Config) -> _Access:
-    return _Access(
-        _keys(config),
-        config.endpoint,
-        config.region_name,
-        config.trusted,
-        config.bucket_in_path,
-        config.connect_timeout,
-        config.request_timeout,
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Item:
     """One object; `modified` in seconds since 1970."""
 
@@ -164,12 +111,11 @@ class Bucket:
 
     config: S3Config
     seconds: int | None = None
-    attempts: int = MAX_RETRIES + 1
+    attempts: int = ATTEMPTS
 
     @property
     def _s3(self) -> Any:
-        seconds = self.seconds or self.config.request_timeout
-        return _client(_access(self.config), seconds, self.attempts)
+        return _access(self.config).client(seconds=self.seconds, attempts=self.attempts)
 
     def get(self, key: str) -> bytes | None:
         try:

@@ -16,8 +16,6 @@ Format = Literal["delta", "parquet", "json"]
 Unit = Literal["none", "day", "month"]
 Compression = Literal["zstd", "snappy", "gzip", "none"]
 
-MAX_RETRIES = 2
-
 
 class S3Config(StrictModel):
     """Where the lake is. Keys that are absent come from the environment's own AWS chain."""

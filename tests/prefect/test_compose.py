@@ -87,6 +87,8 @@ def test_the_workers_profile_has_every_connection(tmp_path: Path, monkeypatch: p
     profile = load_profile(file=file)
     assert profile.source.password.get_secret_value() == HOSTILE  # type: ignore[union-attr]
     registry = Registry()
+    # The image of PostgreSQL has no certificate.
+    assert registry.create("postgresql", profile.destinations["postgresql"]).config.tls == "disable"
     for name in ("s3", "postgresql", "clickhouse"):
         config = registry.create(name, profile.destinations[name]).config
         secret = config.secret_access_key if name == "s3" else config.password

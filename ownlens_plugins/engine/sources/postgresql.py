@@ -221,12 +221,20 @@ def _conninfo(config: PostgreSQLSourceConfig) -> str:
         sslrootcert=config.sslrootcert,
         connect_timeout=config.connect_timeout,
         application_name="ownlens",
-        options=" ".join(f"-c {name}={value}" for name, value in _session(config).items()),
+        options=" ".join(f"-c {name}={_option(value)}" for name, value in _session(config).items()),
     )
+
+
+def _option(value: str) -> str:
+    return re.sub(r"([\\\s])", r"\\\1", value)
 
 
 def _session(config: PostgreSQLSourceConfig) -> dict[str, str]:
     return {
+        # No object of another schema stands in for one of the catalogue. Functions of views may need the tables'.
+        "search_path": f"pg_catalog,{quote(config.db_schema)},pg_temp",
+        # A policy that hides rows is an error: they would be missing everywhere.
+        "row_security": "off",
         "statement_timeout": f"{config.statement_timeout}s",
         # The connection that holds the snapshot is idle for as long as others read in it.
         "idle_in_transaction_session_timeout": "0",
@@ -276,6 +284,11 @@ _REFUSALS = {
 def _translated(table: str, error: Any) -> Exception:
     # Once rows flow, the driver's errors come through Arrow, without a state.
     state = getattr(error, "sqlstate", None) or ""
+    if state == "42501" and "row-level security" in str(error):
+        return SourceInvalid(
+            f"{table}: row-level security hides rows of this table from the source role; give it BYPASSRLS, or load a "
+            "view of the rows that it may see"
+        )
     if state == "42501":
         return SourceInvalid(f"{table}: the source role may not read this table; grant SELECT on it")
     if state == _SNAPSHOT_GONE:

@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh machine with Python 3.11+: make demo, make test.
 PYTHON ?= python3
 HISTORIES ?= 8
+SAMPLE ?= 1
 BIN := .venv/bin
 DEMO_LOCK := requirements/demo.txt
 TEST_LOCK := requirements/test.txt
@@ -40,10 +41,10 @@ check: .venv/test  ## lint, format, types, import walls, generated files
 	$(BIN)/python -m tests.generated --check
 
 unit: .venv/test  ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30
 
 sweep: .venv/test
-	$(BIN)/python -m pytest tests/kill -n 4
+	$(BIN)/python -m pytest tests/kill -n 4 --durations=20 --kill-sample=$(SAMPLE)
 
 kill: sweep  ## kill loads at every system call and statement, and run long random histories
 	OWNLENS_HISTORIES=$(HISTORIES) $(BIN)/python -m pytest -n 4 -k any_history tests/destinations

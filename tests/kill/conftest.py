@@ -19,6 +19,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=8,
         help="of links, unlinks and directories, of which ClickHouse makes a dozen for each part, kill at each so many",
     )
+    parser.addoption("--kill-sample", type=int, default=1, help="of all points, try each so many")
+
+
+@pytest.fixture
+def sample(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--kill-sample"))
 
 
 @pytest.fixture

@@ -84,11 +84,11 @@ class Sweep:
                 tally.add(str(point), point.phase.point, verdict)
 
 
-def sweep(run: Sweep, load: str, every: int) -> Tally:
-    """Kill at all points, or each so many of bulky calls, and return what was seen."""
+def sweep(run: Sweep, load: str, *, every: int = 1, sample: int = 1) -> Tally:
+    """Kill at all points, or each so many of bulky calls or of all, and return what was seen."""
     old, new, trace = run.prepare()
     tally = Tally(run.store.name, load, calls=trace.calls)
-    run.run(trace.thinned(every), old, new, tally)
+    run.run(list(trace.thinned(every))[::sample], old, new, tally)
     return tally
 
 

@@ -23,7 +23,9 @@ IN_STEPS = {Strategy.APPEND, Strategy.REPLACE_PARTITION, Strategy.UPSERT}
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_killed_at_every_call(tmp_path: Path, every: int, record_property: Any, strategy: Strategy) -> None:
+def test_killed_at_every_call(
+    tmp_path: Path, every: int, sample: int, record_property: Any, strategy: Strategy
+) -> None:
     store = Store("clickhouse", ClickHouseConfig(interface="chdb", path=tmp_path / "engine", database="news"))
     options = {"strategy": "append", "partition": "day"} if strategy is Strategy.APPEND else None
     contract = narrow(strategy, options=options)
@@ -33,7 +35,9 @@ def test_killed_at_every_call(tmp_path: Path, every: int, record_property: Any, 
         for number, some in enumerate(rows, start=1)
     )
 
-    tally = sweep(Sweep(store, first, second, tmp_path / "engine", tmp_path), strategy.value, every)
+    tally = sweep(
+        Sweep(store, first, second, tmp_path / "engine", tmp_path), strategy.value, every=every, sample=sample
+    )
 
     judge(tally, record_property)
     assert {"old", "new"} <= tally.views

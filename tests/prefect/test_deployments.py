@@ -194,13 +194,6 @@ def test_a_source_cannot_be_read_with_a_wrong_password(stack: Stack, wrong_block
     assert "password" in run["state"]["message"]
 
 
-def test_a_block_that_does_not_exist_is_named(stack: Stack) -> None:
-    blocks = {"s3": "minio-credentials/nowhere"}
-    run = stack.adhoc({"tables": ["browsers"], "destinations": ["s3"], "blocks": blocks})
-    assert run["state"]["type"] == "FAILED"
-    assert "no usable block 'minio-credentials/nowhere' in Prefect" in run["state"]["message"]
-
-
 def test_making_the_alerts_again_changes_nothing(stack: Stack, inbox: Inbox) -> None:
     from .conftest import run_python
 

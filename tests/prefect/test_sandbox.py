@@ -28,7 +28,6 @@ def held(stack: Stack) -> tuple[Any, ...]:
     ]
     with psycopg.connect(stack.servers.warehouse) as warehouse:
         rows = warehouse.execute("SELECT * FROM newsroom.browsers ORDER BY 1").fetchall()
-    assert rows
     return (*shown, rows, len(stack.runs_of("adhoc")))
 
 
@@ -52,7 +51,8 @@ def test_a_killed_server_comes_back_and_the_others_stay(stack: Stack) -> None:
 
 
 def test_a_stopped_stack_starts_again_with_its_data_and_addresses(stack: Stack) -> None:
-    stack.adhoc({"tables": ["browsers"]})
+    if not stack.runs_of("adhoc"):
+        stack.adhoc({"tables": ["browsers"]})
     before, ports = held(stack), dict(stack.servers.ports)
     down = sandbox(stack, "down")
     assert (down.returncode, "was killed" in down.stderr) == (0, False)

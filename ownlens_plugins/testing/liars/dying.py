@@ -84,7 +84,7 @@ class ClearsOnlyItsOwnLoad(ReferenceDestination):
 
 
 _LOCK = threading.Lock()
-_WHILE_OTHERS_GO_ON = 0.1
+_WHILE_OTHERS_GO_ON = 0.5
 
 
 class _LocallyLockedSession(ReferenceSession):

@@ -88,7 +88,7 @@ class Values(Subject):
         refused = read_oddities(self.oddities).tables
         tables = [
             replace(trial, contract=replace(trial.contract, table=name, path=f"tests/odd_{n}"))
-            for n, name in enumerate(odd_names(every_reserved=5))
+            for n, name in enumerate(odd_names(every_reserved=20))
             if trial.strategy is self.first_strategy or n % 20 == 0
         ]
         for n, table in enumerate(tables):

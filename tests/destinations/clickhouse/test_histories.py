@@ -27,4 +27,4 @@ def test_any_history(strategy: Strategy) -> None:
 
     in_steps = strategy in suites.TestEmbedded.visible_steps
     subject = Subject(opened, suite.contract(strategy), strategy, suite.traces, POINTS[:-1], in_steps=in_steps)
-    run_histories(subject, 3)
+    run_histories(subject, 2)

@@ -23,4 +23,4 @@ def test_any_history(make_store: Callable[..., Store], strategy: Strategy) -> No
         suite.store = make_store()
         return suite.store.destination
 
-    run_histories(Subject(opened, suite.contract(strategy), strategy, suite.traces, suites.KILL_POINTS[:-1]), 3)
+    run_histories(Subject(opened, suite.contract(strategy), strategy, suite.traces, suites.KILL_POINTS[:-1]), 2)

@@ -38,4 +38,4 @@ def test_any_history(kind: type[suites.LakeSuite], strategy: Strategy) -> None:
         return S3Destination(S3Config(uri=str(folder / "lake")))
 
     subject = Subject(opened, suite.contract(strategy), strategy, suite.traces, POINTS[:-1], vacuum=vacuum)
-    run_histories(subject, 3)
+    run_histories(subject, 2)

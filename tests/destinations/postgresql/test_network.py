@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,6 +21,7 @@ from ownlens_postgresql import connection
 from ownlens_postgresql.config import PostgreSQLConfig
 from ownlens_postgresql.destination import PostgreSQLDestination
 from tests.certificates import certify
+from tests.full_disk import full_disk
 from tests.postgresql_servers import LOADER, PASSWORD, PostgreSQLServer, hot_standby
 from tests.proxy import Proxy, Trouble, tcp_proxy
 
@@ -52,6 +50,9 @@ def test_the_connection_is_encrypted_and_the_role_is_the_loader(emptied: Store) 
 
 # --- what stays wrong until someone corrects it
 
+# Seconds: less than the shortest time limit of a profile, which is not waited for.
+AT_ONCE = 9
+
 
 def refused(store: Store, *fragments: str, **changes: Any) -> None:
     """Check that a load with a changed profile fails at once, with a message that has no secret and leaves nothing."""
@@ -59,7 +60,7 @@ def refused(store: Store, *fragments: str, **changes: Any) -> None:
     destination = reaching(store, **changes)
     started = time.monotonic()
     message = failure(lambda: load(destination, plan), Rejected)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < AT_ONCE
     assert message.startswith("samples: postgresql at ")
     assert PASSWORD not in message
     for fragment in fragments:
@@ -116,7 +117,7 @@ def test_a_server_that_refuses_until_it_is_mended(emptied: Store, break_: str, m
         with emptied.connect("postgres") as admin:
             admin.execute("SET transaction_read_only = off")
             admin.execute(mend.format(database).encode())
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < AT_ONCE
     assert fragment in message
     assert PASSWORD not in message
     assert load(emptied.destination, plan).inserted == 3
@@ -165,32 +166,8 @@ def a_full_disk(store: Store, server: PostgreSQLServer) -> Iterator[None]:
     """Let the system tell the server's processes that nothing more fits behind the table's rows."""
     file = server.folder / "data" / store.sql("SELECT pg_relation_filepath('samples')")[0][0]
     postmaster = int((server.folder / "data" / "postmaster.pid").read_text().split()[0])
-    calls = "pwrite64,pwritev,fallocate"
-    inject = ["-e", f"trace={calls}", "-e", f"inject={calls}:error=ENOSPC", "-P", str(file)]
-    command = [tracer(), "-f", "-qq", "-o", "/dev/null", "-p", str(postmaster), *inject]
-    with subprocess.Popen(command) as running:
-        try:
-            _until(lambda: "TracerPid:\t0\n" not in Path(f"/proc/{postmaster}/status").read_text())
-            yield
-        finally:
-            running.terminate()
-
-
-def tracer() -> str:
-    """Return strace; skip the test without it, or fail where every test has to run."""
-    if program := shutil.which("strace"):
-        return program
-    reason = "no full disk: install strace"
-    if os.environ.get("CI", "").casefold() in {"1", "true"}:
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    with full_disk(postmaster, "pwrite64,pwritev,fallocate", file=file):
+        yield
 
 
 FAULTS: list[tuple[Fault, str]] = [
@@ -244,7 +221,7 @@ def test_a_network_that_fails_for_a_while(
     network.strike(trigger, trouble)
     started = time.monotonic()
     message = failure(lambda: load(distant, plan), Retryable)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 30
     assert reason in message
     assert network.struck
     assert emptied.landed() == emptied.staged(sample_rows(5))

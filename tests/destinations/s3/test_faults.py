@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ from ownlens_plugins.testing.processes import until_done
 from ownlens_s3.config import S3Config
 from ownlens_s3.destination import S3Destination
 from tests.destinations.s3.loads import Loader, contract_of, left_over
+from tests.full_disk import full_disk
 from tests.minio_admin import MinioAdmin
 from tests.minio_server import MinioServer, running_minio
 
@@ -46,17 +45,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
 @contextmanager
 def no_space(server: MinioServer) -> Iterator[None]:
     """Let the kernel tell the server that the disk is full."""
-    rule = f"inject={_CHANGES}:error=ENOSPC"
-    command = ["strace", "-f", "-qq", "-p", str(server.process), "-e", f"trace={_CHANGES}", "-e", rule]
-    with subprocess.Popen([*command, "-o", "/dev/null"]) as tracer:
-        threads = Path(f"/proc/{server.process}/task")
-        while any("TracerPid:\t0\n" in (thread / "status").read_text() for thread in threads.iterdir()):
-            assert tracer.poll() is None, "strace could not attach to the server"
-            time.sleep(0.02)
-        try:
-            yield
-        finally:
-            tracer.terminate()
+    with full_disk(server.process, _CHANGES):
+        yield
 
 
 @contextmanager

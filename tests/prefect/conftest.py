@@ -34,7 +34,7 @@ AwsCredentials(
 WRONG = f"{CANARY}wrong"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack() -> Iterator[Stack]:
     binary()
     # Not below pytest's own folder: another test session closes that to the user whom PostgreSQL runs as.
@@ -44,7 +44,7 @@ def stack() -> Iterator[Stack]:
             yield stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def inbox(stack: Stack) -> Iterator[Inbox]:
     """The far end of all alerts, made as docs/prefect.md says: a notification block, then the alerts by its name."""
     with receiving() as inbox:
@@ -62,7 +62,7 @@ def run_python(stack: Stack, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def elsewhere(stack: Stack) -> str:
     """Another database of the warehouse's server, and the block `sqlalchemy-connector/elsewhere` for it."""
     with psycopg.connect(stack.servers.warehouse, autocommit=True) as owner:
@@ -74,14 +74,14 @@ def elsewhere(stack: Stack) -> str:
     return stack.servers.warehouse.replace("dbname=warehouse", "dbname=elsewhere")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def aws_block(stack: Stack) -> str:
     """A block of AWS credentials for the lake's server."""
     run_python(stack, "-c", AWS, PASSWORDS["minio"], f"http://127.0.0.1:{stack.servers.ports['minio']}")
     return "aws-credentials/lake"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def wrong_blocks(stack: Stack) -> dict[str, str]:
     """Blocks for the three stores, each with a password that is not the server's."""
     ports = stack.servers.ports

@@ -54,8 +54,8 @@ class Access:
     region: str
     trusted: str | None
     bucket_in_path: bool
-    connect_timeout: int = 5
-    request_timeout: int = 30
+    connect_timeout: int
+    request_timeout: int
 
     def client(self, *, seconds: int | None = None, attempts: int = ATTEMPTS) -> Any:
         """Return a boto3 client that waits `seconds` for an answer, and tries each request so many times."""

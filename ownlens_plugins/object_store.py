@@ -13,6 +13,8 @@ from .aws import Access, chain_keys, chain_region, environment_ca, environment_e
 from .errors import OwnLensError, Rejected
 from .storage_failures import Place, explain
 
+_CONNECT_SECONDS = 5
+_ANSWER_SECONDS = 30
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
 _STAGING = Place(
     uri="the profile's staging",
@@ -45,7 +47,15 @@ def reading_part(uri: str) -> Iterator[None]:
 
 def _access() -> Access:
     endpoint = environment_endpoint()
-    return Access(chain_keys(), endpoint, chain_region(), environment_ca(), bucket_in_path=endpoint is not None)
+    return Access(
+        chain_keys(),
+        endpoint,
+        chain_region(),
+        environment_ca(),
+        bucket_in_path=endpoint is not None,
+        connect_timeout=_CONNECT_SECONDS,
+        request_timeout=_ANSWER_SECONDS,
+    )
 
 
 def s3_filesystem() -> pafs.S3FileSystem:

@@ -164,7 +164,9 @@ class LoadResult:
     `rows` is the number of staged rows that the load applied. `inserted`, `updated`, `unchanged` and `deleted`
     count rows of the destination table; `rejected` counts staged rows that this destination refused and kept aside.
     For strategies that replace rows wholesale (overwrite of files, replace_partition), `inserted` counts the rows
-    written. `replayed` says that the load was found committed and nothing was done.
+    written. `released` counts rows of earlier loads that were kept aside there and came back with this one; they are
+    among the inserted, updated and unchanged ones too. `replayed` says that the load was found committed and nothing
+    was done.
     """
 
     load_id: str
@@ -175,6 +177,7 @@ class LoadResult:
     unchanged: int = 0
     deleted: int = 0
     rejected: int = 0
+    released: int = 0
     replayed: bool = False
     committed_at: datetime | None = None
 
@@ -307,6 +310,28 @@ class SupportsCheck(Protocol):
 
         Raises:
             Retryable: not reachable now. Rejected: reached and refused (credentials, missing database).
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsQuarantine(Protocol):
+    """A destination that keeps rows aside until the rows that they reference are there."""
+
+    def release(self, plan: LoadPlan) -> LoadResult | None:
+        """Bring the rows of a table that can be loaded by now back from the quarantine, in one step with their counts.
+
+        Called when there is nothing new to load: `open` and `commit` bring such rows back by themselves.
+
+        Args:
+            plan: A load of the table that is committed here.
+
+        Returns:
+            What changed, with 0 `rows`; None when all rows that are kept aside still lack theirs.
+
+        Raises:
+            Retryable: calling again brings back what is still aside, each row once.
+            Rejected: the destination refuses.
         """
         ...
 

@@ -58,6 +58,11 @@ class Applying:
             return Counts()
         return self._merge(target)
 
+    def release(self) -> Counts:
+        """Bring back rows from the quarantine whose parents have come."""
+        target = self._target()
+        return self._merge(target) if target.has_kept else Counts()
+
     def _target(self) -> Target:
         rows = self.connection.run(_TARGET.format(quarantine=self.ledger.quarantine), self.schema, self.plan.table)
         if not rows:
@@ -112,10 +117,7 @@ class Applying:
         self._check_keys(target)
         if conflict is OnConflict.ERROR:
             self._check_inserted(inserted + updated, self.plan.rows - dropped - rejected, released)
-        if orphans:
-            self.ledger.keep_orphans(self.connection, self.plan)
-        if target.has_kept:
-            self.ledger.forget_settled(self.connection, self.plan)
+        self._settle(target, orphans)
         unchanged = self.plan.rows - rejected + released - inserted - updated
         return Counts(inserted, updated, unchanged, rejected=rejected, released=released)
 
@@ -130,12 +132,16 @@ class Applying:
         inserted, updated = self._apply(merge)
         self._check_keys(target)
         deleted = self._delete_unstaged(target)
-        if orphans:
-            self.ledger.keep_orphans(self.connection, self.plan)
-        if target.has_kept:
-            self.ledger.forget_settled(self.connection, self.plan)
+        self._settle(target, orphans)
         unchanged = self.plan.rows - rejected - inserted - updated
         return Counts(inserted, updated, unchanged, deleted, rejected)
+
+    def _settle(self, target: Target, orphans: int) -> None:
+        """Leave in the quarantine what is without a parent now."""
+        if target.has_kept:
+            self.ledger.forget_settled(self.connection, self.plan.table)
+        if orphans:
+            self.ledger.keep_orphans(self.connection, self.plan)
 
     def _stage(self) -> None:
         self.connection.run(sql.create_stage(self.plan.contract))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from ownlens_plugins.errors import CommitUnknown, Rejected, Retryable
 from ownlens_plugins.faults import reach
 
 from . import sql
+from .applying import Applying
 from .catalog import tables_named
 from .columns import as_contract
 from .config import PostgreSQLConfig, PostgreSQLOptions
@@ -66,6 +68,32 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         self._ensure(plan, options)
         reach("stage_open")
         return PostgreSQLSession(self._database, self.config, self._ledger, plan, options, self._forget_table)
+
+    def release(self, plan: LoadPlan) -> LoadResult | None:
+        options = self._options(plan)
+        if not self._has_kept(plan.table):
+            return None
+        self._ensure(plan, options)
+        context = self._database.context(plan.table, references=options.enforces_references)
+        with self._database.transaction(context) as connection:
+            self._ledger.lock_table(connection, plan)
+            nothing_new = replace(plan, parts=())
+            applying = Applying(connection, self.config.db_schema, self._ledger, nothing_new, options, ())
+            counts = applying.release()
+            if not counts.released:
+                return None
+            result = self._ledger.record_release(connection, plan, counts)
+            reach("before_commit")
+            try:
+                self._database.commit(connection, context)
+            except CommitUnknown as error:  # what is still aside then comes back with the next call
+                raise Retryable(str(error)) from None
+        reach("commit_sent")
+        return result
+
+    def _has_kept(self, table: str) -> bool:
+        with self._database.transaction(self._database.context(table), reading=True) as connection:
+            return self._ledger.has_kept(connection, table)
 
     def _options(self, plan: LoadPlan) -> PostgreSQLOptions:
         if not isinstance(plan.options, PostgreSQLOptions):

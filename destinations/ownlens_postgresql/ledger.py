@@ -92,7 +92,7 @@ class Ledger:
         """
         rows = connection.run(
             f"SELECT sequence, digest, committed_at, rows, rows_inserted, rows_updated, rows_unchanged, rows_deleted, "
-            f"rows_rejected FROM {self._loads} WHERE table_schema = $1::text AND table_name = $2::text "
+            f"rows_rejected, rows_released FROM {self._loads} WHERE table_schema = $1::text AND table_name = $2::text "
             "AND sequence >= $3::bigint ORDER BY sequence LIMIT 1",
             *self._place(plan.table),
             plan.sequence,
@@ -160,9 +160,29 @@ class Ledger:
             committed_at.isoformat(),
             counts.inserted - counts.deleted,
         )
-        counted = asdict(counts)
-        del counted["released"]
-        return LoadResult(plan.load_id, plan.digest, plan.rows, committed_at=committed_at, **counted)
+        return LoadResult(plan.load_id, plan.digest, plan.rows, committed_at=committed_at, **asdict(counts))
+
+    def record_release(self, connection: Connection, plan: LoadPlan, counts: Counts) -> LoadResult:
+        """Add rows that came back to the counts of the table's newest load and of the table."""
+        connection.run(
+            f"UPDATE {self._loads} SET rows_inserted = rows_inserted + $3::bigint, "
+            "rows_updated = rows_updated + $4::bigint, rows_unchanged = rows_unchanged + $5::bigint, "
+            "rows_released = rows_released + $6::bigint WHERE table_schema = $1::text AND table_name = $2::text "
+            f"AND sequence = (SELECT max(sequence) FROM {self._loads} "
+            "WHERE table_schema = $1::text AND table_name = $2::text)",
+            *self._place(plan.table),
+            counts.inserted,
+            counts.updated,
+            counts.unchanged,
+            counts.released,
+        )
+        connection.run(
+            f"UPDATE {self._tables} SET rows_loaded = rows_loaded + $3::bigint "
+            "WHERE table_schema = $1::text AND table_name = $2::text",
+            *self._place(plan.table),
+            counts.inserted,
+        )
+        return LoadResult(plan.load_id, plan.digest, 0, **asdict(counts))
 
     # --- quarantine
 
@@ -191,14 +211,17 @@ class Ledger:
             plan.load_id,
         )
 
-    def forget_settled(self, connection: Connection, plan: LoadPlan) -> None:
-        """Delete older loads' quarantined rows that the stage no longer holds as orphans: loaded or overtaken."""
+    def has_kept(self, connection: Connection, table: str) -> bool:
+        """Tell whether rows of a table are in the quarantine."""
+        query = f"SELECT EXISTS (SELECT FROM {self.quarantine} WHERE table_schema = $1::text AND table_name = $2::text)"
+        return bool(connection.run(query, *self._place(table))[0][0])
+
+    def forget_settled(self, connection: Connection, table: str) -> None:
+        """Delete quarantined rows that the stage no longer holds as orphans: loaded or overtaken."""
         connection.run(
             f"DELETE FROM {self.quarantine} AS q WHERE q.table_schema = $1::text AND q.table_name = $2::text "
-            f"AND q.sequence < $3::bigint "
             f"AND NOT EXISTS (SELECT FROM {STAGE} AS s WHERE s.{KEPT} = q.id AND s.{REASON} IS NOT NULL)",
-            *self._place(plan.table),
-            plan.sequence,
+            *self._place(table),
         )
 
 
@@ -209,7 +232,7 @@ def ownlens_version() -> str:
         return "unknown"
 
 
-_COUNTED = ("rows", "inserted", "updated", "unchanged", "deleted", "rejected")
+_COUNTED = ("rows", "inserted", "updated", "unchanged", "deleted", "rejected", "released")
 
 _PRIVILEGES: Mapping[str, tuple[str, ...]] = {
     "loads": ("SELECT", "INSERT", "UPDATE"),

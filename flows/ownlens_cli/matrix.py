@@ -18,7 +18,7 @@ _PER_DESTINATION, _TABLE_WIDTH = 34, 38
 
 
 def loads_table(report: RunReport, width: int) -> Table:
-    """Return the loads that did something: rows, rows inserted (+) and updated (~), rows per second, validation."""
+    """Return the loads that did something: rows, rows inserted (+), updated (~) and so on, speed, validation."""
     destinations = sorted({destination for _, destination in report.outcomes})
     if width < _TABLE_WIDTH + _PER_DESTINATION * len(destinations):
         return _lines(report)
@@ -68,6 +68,8 @@ def _changes(outcome: LoadOutcome) -> Text:
         text.append(f" ~{outcome.updated:,}", style="cyan")
     if outcome.rejected:
         text.append(f" !{outcome.rejected:,}", style="yellow")
+    if outcome.released:
+        text.append(f" ↩{outcome.released:,}", style="green")
     return text
 
 

@@ -33,7 +33,8 @@ class StageOutcome:
 class LoadOutcome:
     """One table's loads into one destination in this run; counts are rows, summed over its staged sets.
 
-    `rejected` counts rows that staging set aside for these sets plus rows that the destination refused.
+    `rejected` counts rows that staging set aside for these sets plus rows that the destination refused; `released`
+    counts rows of earlier sets that the destination had refused, and took now.
     """
 
     table: str
@@ -45,6 +46,7 @@ class LoadOutcome:
     unchanged: int = 0
     deleted: int = 0
     rejected: int = 0
+    released: int = 0
     bytes: int = 0
     seconds: float = 0.0
     loads: tuple[str, ...] = ()
@@ -58,8 +60,8 @@ class LoadOutcome:
 
     def document(self) -> dict[str, Any]:
         """Return the outcome as JSON values."""
-        names = ("table", "destination", "rows", "inserted", "updated", "unchanged", "deleted", "rejected", "bytes")
-        values: dict[str, Any] = {name: getattr(self, name) for name in names}
+        names = ("table", "destination", "rows", "inserted", "updated", "unchanged", "deleted", "rejected", "released")
+        values: dict[str, Any] = {name: getattr(self, name) for name in (*names, "bytes")}
         values |= {"status": self.status.value, "seconds": round(self.seconds, 3), "loads": list(self.loads)}
         return values if self.error is None else {**values, "error": self.error}
 
@@ -79,6 +81,7 @@ def summed(table: str, destination: str, done: Sequence[tuple[LoadPlan, LoadResu
         unchanged=_total(results, "unchanged"),
         deleted=_total(results, "deleted"),
         rejected=_total(results, "rejected") + sum(plan.rejected for plan in plans),
+        released=_total(results, "released"),
         bytes=sum(plan.bytes for plan in plans),
         seconds=seconds,
         loads=tuple(plan.load_id for plan in plans),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..api import Destination, LoadPlan, LoadResult, Window
+from ..api import Destination, LoadPlan, Window
 from ..contracts import Extraction, Kind, Strategy, TableContract, parse_type
 from ..errors import Rejected
 from ..registry import Registry
@@ -31,10 +31,10 @@ def _reached(manifests: Sequence[Manifest]) -> datetime | None:
 
 @dataclass(frozen=True)
 class Pending:
-    """The plans that a destination has not applied, oldest first, and the result of the newest one it has."""
+    """The plans that a destination has not applied, oldest first, and the newest one that it has."""
 
     plans: tuple[LoadPlan, ...]
-    applied: LoadResult | None
+    applied: LoadPlan | None
 
 
 def pending(
@@ -48,8 +48,8 @@ def pending(
     missing: list[LoadPlan] = []
     for manifest in reversed(area.manifests(contract.table)):
         plan = plan_load(destination, contract, manifest, area, registry)
-        if done := destination.find_commit(plan):
-            return Pending(tuple(missing), done)
+        if destination.find_commit(plan):
+            return Pending(tuple(missing), plan)
         _check_schema(contract, manifest)
         missing.insert(0, plan)
         if plan.strategy is Strategy.OVERWRITE:  # it replaces all that older sets could bring

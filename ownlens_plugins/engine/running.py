@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
-from ..api import Destination, LoadPlan, LoadResult
-from ..contracts import TableContract
+from ..api import Destination, LoadPlan, LoadResult, SupportsQuarantine
+from ..contracts import Strategy, TableContract
 from ..errors import Retryable
 from ..registry import Registry
 from .loading import load
@@ -60,15 +61,20 @@ def load_table(
 ) -> LoadOutcome:
     """Load every staged set of a table that a destination lacks, oldest first.
 
+    With none, rows that the destination keeps aside come back when what they reference has come.
+
     Raises:
         Any error of the load protocol; sets before the failing one stay applied.
     """
     started = time.monotonic()
     done: list[tuple[LoadPlan, LoadResult]] = []
-    for plan in pending(destination, contract, area, registry).plans:
-        result = _load_one(destination, plan)
-        done.append((plan, result))
-        registry.finished(plan, result)
+    todo = pending(destination, contract, area, registry)
+    for plan in todo.plans:
+        done.append((plan, _load_one(destination, plan)))
+        registry.finished(*done[-1])
+    if not todo.plans and (released := _release(destination, todo.applied)):
+        done.append(released)
+        registry.finished(*released)
     return summed(contract.table, destination.name, done, seconds=time.monotonic() - started)
 
 
@@ -87,7 +93,7 @@ def _load_one(destination: Destination[Any, Any], plan: LoadPlan) -> LoadResult:
     result = load(destination, plan)
     seconds = time.monotonic() - started
     logger.info(
-        "%s: load %s into %s ended: inserted %d, updated %d, unchanged %d, deleted %d, rejected %d%s, "
+        "%s: load %s into %s ended: inserted %d, updated %d, unchanged %d, deleted %d, rejected %d, released %d%s, "
         "%.2f s, %.0f rows/s",
         plan.table,
         plan.load_id,
@@ -97,11 +103,24 @@ def _load_one(destination: Destination[Any, Any], plan: LoadPlan) -> LoadResult:
         result.unchanged,
         result.deleted,
         result.rejected,
+        result.released,
         ", replayed" if result.replayed else "",
         seconds,
         plan.rows / seconds if seconds else 0.0,
     )
     return result
+
+
+def _release(destination: Destination[Any, Any], applied: LoadPlan | None) -> tuple[LoadPlan, LoadResult] | None:
+    if applied is None or not applied.contract.references or not isinstance(destination, SupportsQuarantine):
+        return None
+    result = destination.release(applied)
+    if result is None:
+        return None
+    logger.info("%s: %d rows came back from the quarantine of %s", applied.table, result.released, destination.name)
+    # The rows may belong to any day, and join those that are there.
+    strategy = Strategy.UPSERT if applied.strategy is Strategy.OVERWRITE else applied.strategy
+    return replace(applied, strategy=strategy, parts=(), rejected=0, touched=None), result
 
 
 def is_retryable(error: BaseException) -> bool:

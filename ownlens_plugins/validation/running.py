@@ -43,6 +43,7 @@ class _Asked:
     staged_rows: int | None
     exact_rows: bool
     fresh_since: datetime | None
+    counts_only: bool
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def validate(destination: Destination[Any, Any], plan: LoadPlan, *, result: Load
     started = time.monotonic()
     if plan.strategy is Strategy.OVERWRITE:
         plan = replace(plan, touched=None)  # rows that should have gone may lie outside of the staged days
-    if _is_empty(plan) and plan.strategy is not Strategy.OVERWRITE:
+    if _is_empty(plan, result) and plan.strategy is not Strategy.OVERWRITE:
         return ValidationResult(plan.table, plan.destination, True, 0, (), (), 0, time.monotonic() - started)
     with store_trouble(plan), _subject(destination, plan, _asked(plan, result)) as subject:
         broken = [failed_expectation(found) for found in _broken(plan, subject)]
@@ -78,14 +79,15 @@ def validate(destination: Destination[Any, Any], plan: LoadPlan, *, result: Load
     )
 
 
-def _is_empty(plan: LoadPlan) -> bool:
+def _is_empty(plan: LoadPlan, result: LoadResult | None) -> bool:
     """Say whether the load left no rows to look at. An empty set may stand for older ones too, by the days it names."""
-    return plan.rows == 0 and plan.touched is None
+    return plan.rows == 0 and plan.touched is None and not (result and result.released)
 
 
 def _asked(plan: LoadPlan, result: LoadResult | None) -> _Asked:
     exact = _slice_is_staged_set(plan)
-    return _Asked(_expected_rows(plan, result, exact=exact), exact, plan.window.start if plan.rows else None)
+    fresh_since = plan.window.start if plan.rows else None
+    return _Asked(_expected_rows(plan, result, exact=exact), exact, fresh_since, _is_empty(plan, result))
 
 
 def _expected_rows(plan: LoadPlan, result: LoadResult | None, *, exact: bool) -> int | None:
@@ -165,7 +167,7 @@ def _suite(
         parents=parents,
     )
     configurations = [expectation.configuration for expectation in suite]
-    return [one for one in configurations if one.type in ROW_COUNTS] if _is_empty(plan) else configurations
+    return [one for one in configurations if one.type in ROW_COUNTS] if asked.counts_only else configurations
 
 
 def _broken(plan: LoadPlan, subject: _Subject) -> list[ExpectationValidationResult]:

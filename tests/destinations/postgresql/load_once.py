@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Callable
 
 from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.engine.loading import load
@@ -17,12 +18,33 @@ _PROCESSES.set_forkserver_preload([__name__])
 
 def start_load(config: PostgreSQLConfig, plan: LoadPlan, fault: str = "") -> multiprocessing.process.BaseProcess:
     """Start a load that meets a fault, as `OWNLENS_FAULT` spells it."""
-    process = _PROCESSES.Process(target=_load, args=(config, plan, fault), daemon=True)
+    return _start(_load, config, plan, fault)
+
+
+def start_release(config: PostgreSQLConfig, plan: LoadPlan, fault: str = "") -> multiprocessing.process.BaseProcess:
+    """Start to bring a table's quarantined rows back."""
+    return _start(_release, config, plan, fault)
+
+
+def _start(
+    step: Callable[[PostgreSQLDestination, LoadPlan], object], config: PostgreSQLConfig, plan: LoadPlan, fault: str
+) -> multiprocessing.process.BaseProcess:
+    process = _PROCESSES.Process(target=_run, args=(step, config, plan, fault), daemon=True)
     process.start()
     return process
 
 
-def _load(config: PostgreSQLConfig, plan: LoadPlan, fault: str) -> None:
+def _run(
+    step: Callable[[PostgreSQLDestination, LoadPlan], object], config: PostgreSQLConfig, plan: LoadPlan, fault: str
+) -> None:
     if fault:
         os.environ["OWNLENS_FAULT"] = fault
-    load(PostgreSQLDestination(config), plan)
+    step(PostgreSQLDestination(config), plan)
+
+
+def _load(destination: PostgreSQLDestination, plan: LoadPlan) -> None:
+    load(destination, plan)
+
+
+def _release(destination: PostgreSQLDestination, plan: LoadPlan) -> None:
+    destination.release(plan)

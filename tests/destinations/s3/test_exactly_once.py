@@ -6,13 +6,14 @@ import pickle
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from ownlens_plugins.api import LoadResult
+from ownlens_plugins.api import LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import Rejected, Retryable, StagedSetChanged
@@ -148,7 +149,7 @@ def test_two_threads_load_the_same_set(local: S3Destination, tmp_path: Path, str
 
     def attempt(_: int) -> LoadResult:
         barrier.wait()
-        return load(local, plan)
+        return load_patiently(local, plan)
 
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(attempt, range(4)))
@@ -168,12 +169,20 @@ def test_four_sets_of_one_table_race(local: S3Destination, tmp_path: Path, strat
 
     def attempt(number: int) -> LoadResult:
         barrier.wait()
-        return load(local, plans[number])
+        return load_patiently(local, plans[number])
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(attempt, range(4)))
     loader.require(*([sets[4]] if strategy == "overwrite" else sets.values()))
     assert left_over(local, plans[3]) == []
+
+
+def load_patiently(destination: S3Destination, plan: LoadPlan) -> LoadResult:
+    """Load as a flow does, which tries again when a rival has ended an attempt."""
+    for _ in range(5):
+        with suppress(Retryable):
+            return load(destination, plan)
+    return load(destination, plan)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 HISTORIES ?= 8
 SAMPLE ?= 1
+SHARE ?= 4
 BIN := .venv/bin
 DEMO_LOCK := requirements/demo.txt
 TEST_LOCK := requirements/test.txt
@@ -31,7 +32,7 @@ help:  ## list the targets
 demo: .venv/demo  ## load the embedded newsroom into all three stores; again for a day of changes
 	$(BIN)/ownlens demo
 
-test: check unit  ## everything that must hold: make check, then all tests
+test: check unit  ## everything that must hold: make check, then the tests; SHARE=1 tries all combinations of the large ones
 
 check: .venv/test  ## lint, format, types, import walls, generated files
 	$(BIN)/ruff check .
@@ -40,8 +41,8 @@ check: .venv/test  ## lint, format, types, import walls, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.generated --check
 
-unit: .venv/test  ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30
+unit: .venv/test  ## the tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 --share=$(SHARE)
 
 sweep: .venv/test
 	$(BIN)/python -m pytest tests/kill -n 4 --durations=20 --kill-sample=$(SAMPLE)

@@ -24,6 +24,8 @@ from ownlens_plugins.engine.staging import StagingArea
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import PostgreSQLSourceConfig
 
+from . import sampling
+
 _NUMBERS = count()
 # Two workers end at about the same time when the files that take minutes come first.
 _LONGEST = ("tests/prefect/", "tests/demo/", "tests/examples/", "tests/destinations/clickhouse/", "tests/conformance/")
@@ -31,7 +33,12 @@ _LONGEST = ("tests/prefect/", "tests/demo/", "tests/examples/", "tests/destinati
 _TOGETHER = ("tests/prefect/", "tests/flows/")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    sampling.add_option(parser)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items[:] = sampling.chosen(config, items)
     items.sort(key=lambda item: [not item.nodeid.startswith(place) for place in _LONGEST])
 
 

@@ -1,0 +1,72 @@
+"""Of tests with many combinations, each costing a load or more, a run tries a share that the commit chooses.
+
+`pytest --share=4` keeps every fourth combination of strategy, point, fault and type of a test in `GRIDS`, at least one.
+Which ones depends on the test and on the commit, so that CI comes by all of them in a few commits and a failure can be
+repeated.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import PurePath
+from zlib import crc32
+
+import pytest
+
+# Files whose tests differ by combination only.
+GRIDS = {
+    "test_conformance",
+    "test_exactly_once",
+    "test_faults",
+    "test_kill",
+    "test_kills",
+    "test_lost_answers",
+    "test_names",
+    "test_network",
+    "test_processes",
+    "test_racing",
+    "test_recovery",
+    "test_reference",
+    "test_refusals",
+    "test_round_trip",
+    "test_staging_network",
+}
+# A test of fewer combinations is tried whole.
+_FEWEST = 4
+
+
+def add_option(parser: pytest.Parser) -> None:
+    parser.addoption("--share", type=int, default=1, help="of tests with many combinations, try each so many")
+
+
+def chosen(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests to run; the others are told to pytest as deselected."""
+    share = int(config.getoption("--share"))
+    if share < 2:
+        return items
+    dropped = {item.nodeid for grid in _grids(items) for item in _others(grid, share, commit())}
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in dropped])
+    return [item for item in items if item.nodeid not in dropped]
+
+
+def _grids(items: Iterable[pytest.Item]) -> Iterable[list[pytest.Item]]:
+    by_test: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if PurePath(item.path).stem in GRIDS:
+            by_test[item.nodeid.partition("[")[0]].append(item)
+    return (grid for grid in by_test.values() if len(grid) >= _FEWEST)
+
+
+def _others(grid: list[pytest.Item], share: int, commit: str) -> Iterable[pytest.Item]:
+    test = grid[0].nodeid.partition("[")[0]
+    # Tests of one commit differ in what they leave out, so each strategy meets some test.
+    first = crc32(f"{commit} {test}".encode()) % min(share, len(grid))
+    return (item for number, item in enumerate(grid) if number % share != first)
+
+
+def commit() -> str:
+    """Return the commit that is checked out; empty outside of a clone."""
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=PurePath(__file__).parent)
+    return done.stdout.strip()

@@ -20,14 +20,20 @@ from ..errors import Retryable
 # Moments between the engine's calls: every destination comes by them, without any help of its own.
 CALLS = ("opened", "written", "committing", "committed", "aborting")
 PATIENCE_SECONDS = 120
+# Arrow imports pandas, where it is installed, when it first converts values: that takes longer than a load.
+_SLOW_TO_IMPORT = ("pandas", "pyarrow.compute", "pyarrow.pandas_compat", "pyarrow.parquet")
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 
 
+_PRELOADED: set[str] = set()
+
+
 def prepare(modules: Iterable[str]) -> None:
-    """Name the modules that every process starts with; without effect once the first process has been started."""
+    """Add modules that every process starts with; without effect once the first process has been started."""
+    _PRELOADED.update(modules)
     # A process forked from one that has imported everything starts in milliseconds, and has no threads of ours.
-    _PROCESSES.set_forkserver_preload(["pytest", __name__, *modules])
+    _PROCESSES.set_forkserver_preload(["pytest", *_SLOW_TO_IMPORT, __name__, *sorted(_PRELOADED)])
 
 
 @dataclass(frozen=True)

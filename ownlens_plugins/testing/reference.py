@@ -136,14 +136,19 @@ class ReferenceSession(LoadSession):
     def commit(self, receipts: Sequence[Receipt]) -> LoadResult:
         faults.reach("before_commit")
         with transaction(self.path) as connection:
-            if done := self.destination.found(connection, self.plan):
-                result = replace(done, replayed=True)
-            else:
-                result = self.apply(connection, receipts)
-                faults.reach("before_ledger")
-                self.mark(connection, result)
-            self.clear(connection)
+            result = self.commit_in(connection, receipts)
         faults.reach("commit_sent")
+        return result
+
+    def commit_in(self, connection: sqlite3.Connection, receipts: Sequence[Receipt]) -> LoadResult:
+        """Do all that one transaction holds: look, apply, mark and clear."""
+        if done := self.destination.found(connection, self.plan):
+            result = replace(done, replayed=True)
+        else:
+            result = self.apply(connection, receipts)
+            faults.reach("before_ledger")
+            self.mark(connection, result)
+        self.clear(connection)
         return result
 
     def apply(self, connection: sqlite3.Connection, receipts: Sequence[Receipt]) -> LoadResult:

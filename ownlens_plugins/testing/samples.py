@@ -137,7 +137,8 @@ def make_plan(
 
 
 def _stage(table: pa.Table, folder: Path, parts: int) -> list[StagedPart]:
-    folder.mkdir(parents=True, exist_ok=True)
+    if table.num_rows:
+        folder.mkdir(parents=True, exist_ok=True)
     size = max(1, -(-table.num_rows // parts))
     staged = []
     for number, offset in enumerate(range(0, table.num_rows, size)):

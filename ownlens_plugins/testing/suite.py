@@ -11,14 +11,12 @@ import pytest
 from ..api import Destination
 from ..contracts import Strategy
 from . import processes
-from .cases.reading import TYPES
+from .cases.reading import EVERY_CASE, TYPES
 from .promises.attempts import Attempts
 from .promises.crashes import Crashes
 from .promises.values import Values
 from .promises.visibility import Visibility
 from .trial import Trial
-
-_SUITES: list[type[DestinationSuite]] = []
 
 
 class DestinationSuite(Visibility, Attempts, Values, Crashes):
@@ -40,7 +38,8 @@ class DestinationSuite(Visibility, Attempts, Values, Crashes):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        _SUITES.append(cls)
+        if (kind := getattr(cls, "destination_type", None)) is not None:
+            processes.prepare([kind.__module__, *cls.preload])
 
     @property
     def _claimed(self) -> list[Strategy]:
@@ -52,25 +51,19 @@ class DestinationSuite(Visibility, Attempts, Values, Crashes):
     @pytest.fixture
     def trial(self, destination: Destination[Any, Any], strategy: Strategy, tmp_path: Path) -> Trial:
         """One empty table."""
-        processes.prepare(_modules())
         return Trial(destination, self.contract(strategy), strategy, tmp_path / "staged", self.traces)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run each promise for each strategy, each type and each moment to die at."""
         names = metafunc.fixturenames
         if "trial" in names:
-            metafunc.parametrize("strategy", self._claimed, ids=str)
             type(self).first_strategy = self._claimed[0]
         if "case" in names:
-            metafunc.parametrize("case", TYPES)
+            # What a type becomes does not depend on the strategy: the first says which type it is, if one is changed.
+            first, *others = self._claimed
+            pairs = [*((first, case) for case in TYPES), *((strategy, EVERY_CASE) for strategy in others)]
+            metafunc.parametrize(("strategy", "case"), pairs, ids=str)
+        elif "trial" in names:
+            metafunc.parametrize("strategy", self._claimed, ids=str)
         if "kill_point" in names:
             metafunc.parametrize("kill_point", self.kill_points)
-
-
-def _modules() -> list[str]:
-    chosen = [(suite.destination_type.__module__, *suite.preload) for suite in _SUITES if _is_complete(suite)]
-    return sorted({module for modules in chosen for module in modules})
-
-
-def _is_complete(suite: type[DestinationSuite]) -> bool:
-    return getattr(suite, "destination_type", None) is not None

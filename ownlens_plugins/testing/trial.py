@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..contracts import Strategy, TableContract
 from ..engine.loading import load
 from .comparing import require_rows
 from .model import Row, TableModel, staged_set
-from .processes import Running, Work
+from .processes import Running, Work, prepare
 from .samples import make_plan, sample_table
 
 
@@ -41,7 +42,7 @@ class Trial:
     look: Callable[[Destination[Any, Any], LoadPlan], Traces]
     model: TableModel = field(init=False)
     ledger: list[int] = field(default_factory=list)
-    _staged: int = 0
+    _staged: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.model = TableModel(self.strategy)
@@ -50,10 +51,11 @@ class Trial:
         return staged_set(self.strategy, number)
 
     def plan(self, rows: Sequence[Row] | pa.Table, *, sequence: int, parts: int = 2) -> LoadPlan:
-        """Stage rows, in a folder of their own, as the set of this sequence."""
+        """Stage rows as the set of this sequence, in another folder than those that were so before."""
         table = rows if isinstance(rows, pa.Table) else sample_table(self.contract, rows)
-        self._staged += 1
-        folder = self.folder / f"staged-{self._staged}"
+        place = f"{self.contract.path}/{sequence}"
+        folder = self.folder / f"again-{self._staged[place]}" if self._staged[place] else self.folder
+        self._staged[place] += table.num_rows > 0
         return make_plan(
             self.destination, self.contract, table, folder, sequence=sequence, parts=parts, strategy=self.strategy
         )
@@ -105,17 +107,20 @@ class Trial:
 
     def require_settled(self, plan: LoadPlan, promise: str) -> None:
         """Check the visible rows, the ledger, and that no attempt left anything; then the same after another load."""
-        for moment in (promise, f"{promise}, and the same load once more changes nothing"):
-            self.require(moment)
-            traces = self.look(self.destination, plan)
-            assert list(traces.ledger) == self.ledger, (
-                f"{moment}: the ledger must hold loads {self.ledger}, each once, but holds {list(traces.ledger)}"
-            )
-            assert not traces.leftovers, f"{moment}: attempts left {sorted(traces.leftovers)[:5]}"
-            again = self.replay(plan)
-            assert again.replayed, f"{moment}: the load was applied again"
+        self._require_exact(plan, promise)
+        assert self.replay(plan).replayed, f"{promise}: the load was applied again"
+        self._require_exact(plan, f"{promise}, and the same load once more changes nothing")
+
+    def _require_exact(self, plan: LoadPlan, moment: str) -> None:
+        self.require(moment)
+        traces = self.look(self.destination, plan)
+        assert list(traces.ledger) == self.ledger, (
+            f"{moment}: the ledger must hold loads {self.ledger}, each once, but holds {list(traces.ledger)}"
+        )
+        assert not traces.leftovers, f"{moment}: attempts left {sorted(traces.leftovers)[:5]}"
 
     def in_process(self, *plans: LoadPlan, fault: str = "", waits: bool = False) -> Running:
         """Start a process that loads plans. An embedded store is given up here, so that it can be opened there."""
         self.destination.close()
+        prepare([type(self.destination).__module__])
         return Running(Work(type(self.destination), self.destination.config, plans, fault, waits))

@@ -20,6 +20,7 @@ from ..samples import storage_array
 
 FOLDER = Path(__file__).parent
 TYPES = tuple(sorted(file.stem for file in FOLDER.glob("*.yaml") if file.stem != "names"))
+EVERY_CASE = "every_type"
 _SPREAD_DAYS = 3
 
 
@@ -41,7 +42,9 @@ class Oddities:
 
 
 def read_cases(name: str, overrides: Path | None) -> list[Case]:
-    """Return the cases of one file; a file of the same name in `overrides` replaces ours."""
+    """Return the cases of one file, or of all of them; a file of the same name in `overrides` replaces ours."""
+    if name == EVERY_CASE:
+        return [case for each in TYPES for case in read_cases(each, overrides)]
     file = (
         overrides / f"{name}.yaml" if overrides and (overrides / f"{name}.yaml").exists() else FOLDER / f"{name}.yaml"
     )

@@ -71,9 +71,7 @@ LIARS: Mapping[type[ReferenceDestination], Lie] = {
         _also("a_failed_load_leaves_nothing", "a_zombie_writer_changes_nothing"),
     ),
     attempting.ClearsOthersStages: Lie("another_attempt_is_left_alone", "reference holds 0 of 30 staged rows"),
-    attempting.LooksTooEarly: Lie(
-        "two_attempts_at_once", "may not both apply it", _also("a_stale_attempt_after_a_newer_load")
-    ),
+    attempting.LooksTooEarly: Lie("two_attempts_at_once", "may not both apply it"),
     attempting.LetsStaleLoadsWin: Lie(
         "a_stale_attempt_after_a_newer_load", "a stale attempt that counted", strategy=Strategy.UPSERT
     ),
@@ -91,11 +89,7 @@ LIARS: Mapping[type[ReferenceDestination], Lie] = {
     ),
     dying.TearsTheCommit: Lie("a_killed_load_is_repaired_by_the_next_run", "rows too many"),
     dying.ClearsOnlyItsOwnLoad: Lie("a_newer_load_follows_a_killed_one", "attempts left"),
-    dying.LocksItsProcessOnly: Lie(
-        "processes_race_with_one_set", "say that they applied the load", _also("processes_race_with_sets_of_one_table")
-    ),
+    dying.LocksItsProcessOnly: Lie("processes_race_with_one_set", "say that they applied the load"),
     dying.RewritesTheTable: Lie("processes_race_with_sets_of_one_table", "rows are missing"),
-    dying.LosesRivalsRows: Lie(
-        "a_stale_attempt_after_a_newer_load", "rows are missing", _also("processes_race_with_sets_of_one_table")
-    ),
+    dying.LosesRivalsRows: Lie("a_stale_attempt_after_a_newer_load", "rows are missing"),
 }

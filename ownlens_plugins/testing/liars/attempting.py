@@ -35,7 +35,7 @@ class _TrustingSession(ReferenceSession):
                 "DELETE FROM ledger WHERE name = ? AND sequence = ? AND digest = ?",
                 (self.plan.table, self.plan.sequence, self.plan.digest),
             )
-        return super().commit(receipts)
+            return self.commit_in(connection, receipts)
 
 
 class DoublesOnReplay(ReferenceDestination):

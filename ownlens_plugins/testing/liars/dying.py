@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 from ... import faults
 from ...api import LoadPlan, LoadResult, Receipt
@@ -84,23 +86,55 @@ class ClearsOnlyItsOwnLoad(ReferenceDestination):
         connection.execute("INSERT INTO opened VALUES (?, ?)", load)
 
 
+# In one process these keep each other out; a process of its own waits for its rivals, so that it is always caught.
 _LOCK = threading.Lock()
+_PATIENCE_SECONDS = 30
+_LOOKS = "CREATE TABLE IF NOT EXISTS looks (name TEXT, sequence INT, process INT)"
+_LOADS = "(SELECT count(*) FROM ledger WHERE name = :name)"
+_RIVALS = "SELECT 1 FROM looks WHERE name = :name AND sequence >= :sequence AND process != :process"
+_NOBODY_WAITS = "INSERT INTO looks SELECT :name, 1000000, 0 WHERE :loads < "
 
 
-def _let_others_go_on() -> None:
-    # Only processes that race have rivals of another process; on a busy machine these need a while.
-    time.sleep(0.1 if multiprocessing.parent_process() is None else 1.0)
+class _LookingSession(ReferenceSession):
+    """Looks at the table, and commits once a rival has looked too or has committed since.
+
+    The first of some rivals commits after one with a later set has looked, and the one with the last set when another
+    has committed. So one of them always commits what it made of a table that is no more, however slow they are.
+    """
+
+    def look(self, connection: sqlite3.Connection) -> Mapping[str, Any]:
+        """Tell rivals that this process looks at the table; return what the other two methods take."""
+        me = {"name": self.plan.table, "sequence": self.plan.sequence, "process": os.getpid()}
+        connection.execute(_LOOKS)
+        connection.execute("INSERT INTO looks VALUES (:name, :sequence, :process)", me)
+        return {**me, "loads": connection.execute(f"SELECT {_LOADS}", me).fetchone()[0]}
+
+    def wait_for_a_rival(self, look: Mapping[str, Any]) -> None:
+        """Return when a rival has come; at once in a process that races with no other."""
+        races = multiprocessing.parent_process() is not None and "OWNLENS_FAULT" not in os.environ
+        until = time.monotonic() + (_PATIENCE_SECONDS if races else 0)
+        with closing(sqlite3.connect(self.path, timeout=30)) as connection:
+            while time.monotonic() < until:
+                if connection.execute(f"SELECT :loads < {_LOADS} OR EXISTS ({_RIVALS})", look).fetchone()[0]:
+                    return
+                time.sleep(0.005)
+
+    def go_on(self, connection: sqlite3.Connection, look: Mapping[str, Any]) -> None:
+        """Before the commit: when the table has changed since the look, rivals that come yet wait for nobody."""
+        connection.execute(_NOBODY_WAITS + _LOADS, look)
 
 
-class _LocallyLockedSession(ReferenceSession):
+class _LocallyLockedSession(_LookingSession):
     def commit(self, receipts: Sequence[Receipt]) -> LoadResult:
         with _LOCK:
             with transaction(self.path) as connection:
-                done = self.destination.found(connection, self.plan)
-            _let_others_go_on()
+                done, look = self.destination.found(connection, self.plan), self.look(connection)
+            if done is None:
+                self.wait_for_a_rival(look)
             with transaction(self.path) as connection:
                 result = replace(done, replayed=True) if done else self.apply(connection, receipts)
                 if done is None:
+                    self.go_on(connection, look)
                     mine = (self.plan.table, self.plan.sequence)
                     connection.execute("DELETE FROM ledger WHERE name = ? AND sequence = ?", mine)
                     self.mark(connection, result)
@@ -116,18 +150,22 @@ class LocksItsProcessOnly(ReferenceDestination):
     strategies = frozenset({Strategy.APPEND})
 
 
-class _RewritingSession(ReferenceSession):
+class _RewritingSession(_LookingSession):
     def commit(self, receipts: Sequence[Receipt]) -> LoadResult:
-        mine = (self.plan.table,)
         with _LOCK:
             with transaction(self.path) as connection:
-                before = connection.execute("SELECT * FROM landed WHERE name = ?", mine).fetchall()
-            _let_others_go_on()
+                done, look = self.destination.found(connection, self.plan), self.look(connection)
+                before = connection.execute("SELECT * FROM landed WHERE name = :name", look).fetchall()
+            if done is None:
+                self.wait_for_a_rival(look)
             with transaction(self.path) as connection:
                 if self.destination.found(connection, self.plan) is None:
-                    connection.execute("DELETE FROM landed WHERE name = ?", mine)
+                    self.go_on(connection, look)
+                    connection.execute("DELETE FROM landed WHERE name = :name", look)
                     connection.executemany("INSERT INTO landed VALUES (?, ?, ?, ?, ?)", before)
-            return super().commit(receipts)
+                result = self.commit_in(connection, receipts)
+        faults.reach("commit_sent")
+        return result
 
 
 class RewritesTheTable(ReferenceDestination):

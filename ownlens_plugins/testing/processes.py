@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import signal
 import sys
 import time
@@ -132,16 +133,17 @@ def _run(work: Work, results: Connection) -> None:
 
 def until_done(destination: Destination[Any, Any], plan: LoadPlan, *, seconds: float = 60) -> LoadResult:
     """Load as a flow does: again after every error that says so, until the time is over."""
-    until = time.monotonic() + seconds
+    until, pause = time.monotonic() + seconds, 0.02
     while True:
         try:
             return load(destination, plan)
         except Retryable:
             if time.monotonic() > until:
                 raise
-            # An embedded store may admit one process at a time: let another one in.
+            # An embedded store may admit one process at a time: let another one in, for long enough.
             destination.close()
-            time.sleep(0.02)
+            time.sleep(random.uniform(0, pause))
+            pause = min(2 * pause, 1)
 
 
 def _die() -> None:

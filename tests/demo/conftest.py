@@ -59,7 +59,9 @@ def first_run(folder: Path) -> Ran:
 @pytest.fixture(scope="session")
 def second_run(first_run: Ran, folder: Path) -> Ran:
     assert first_run.code == 0, first_run.err
-    return ownlens("demo", "--folder", str(folder), "--json")
+    # Half of a run's time goes into its checks. Here they pass after the first run and after the full refresh; those of
+    # a day of changes pass in tests/prefect/test_every_table.py.
+    return ownlens("demo", "--folder", str(folder), "--json", OWNLENS_VALIDATE_LOADS="false")
 
 
 @pytest.fixture(scope="session")

@@ -159,10 +159,6 @@ class FileTable:
         )
         return self.folder.put_new(_name(entry.sequence), manifest.as_bytes())
 
-    def withdraw(self, sequence: int) -> None:
-        """Take back a manifest that was published below a newer one, and so never was the table."""
-        self.folder.delete([_name(sequence)])
-
     def clear_replaced(self) -> None:
         """Delete the manifests below the current one, and the files that only they name. Files go first."""
         current = self.current()

@@ -269,12 +269,9 @@ class FileSession(LakeSession):
         self._sent = True
         if not self._table.publish(files, entry):
             return self._whoever_did(entry)
-        # A newer load may have published in the meantime: then this one is below it and was never visible.
-        position = self._table.position()
-        if position is not None and position > self.plan.sequence:
-            self._table.withdraw(self.plan.sequence)
-            return overtaken(self.plan)
-        self._used = {file.path for file in files}
+        # A newer load may have published since the look. It may clear this one away at any moment and note it as
+        # replaced, so this one counts as what it looks like: applied, and replaced at once.
+        self._used = {file.path for file in files} if self._table.position() == self.plan.sequence else set()
         return entry
 
     def _whoever_did(self, entry: LedgerEntry) -> LedgerEntry | LoadResult:

@@ -250,11 +250,15 @@ def test_a_newer_load_that_commits_after_the_last_look(
         ours, theirs = [session.writer.write(p) for p in plan.parts], [rival.writer.write(p) for p in next_plan.parts]
         after_the_last_look(lambda: rival.commit(theirs) if clears else rival._commit(theirs))
         result = session.commit(ours)
-    assert (result.rows, result.replayed) == ((0, True) if strategy == "overwrite" else (20, False))
+    # A file table's rival that did not clear yet may note this load as replaced: so it counts as applied.
+    skipped = strategy == "overwrite" and (form == "delta" or clears)
+    assert (result.rows, result.replayed) == ((0, True) if skipped else (20, False))
     loader.require(*([newer] if strategy == "overwrite" else [older, newer]))
     again = load(local, plan)
     assert (again.rows, again.replayed) == (result.rows, True)
     assert load(local, next_plan).replayed
+    noted = sorted(int(Path(name).stem) for name in ledger_files(local, plan.contract))
+    assert noted == ([2] if skipped else [1, 2])
     assert left_over(local, next_plan) == []
 
 

@@ -20,12 +20,14 @@ GRIDS = {
     "test_conformance",
     "test_exactly_once",
     "test_faults",
+    "test_histories",
     "test_kill",
     "test_kills",
     "test_lost_answers",
     "test_names",
     "test_network",
     "test_processes",
+    "test_races",
     "test_racing",
     "test_recovery",
     "test_reference",
@@ -33,8 +35,6 @@ GRIDS = {
     "test_round_trip",
     "test_staging_network",
 }
-# A test of fewer combinations is tried whole.
-_FEWEST = 4
 
 
 def add_option(parser: pytest.Parser) -> None:
@@ -56,7 +56,7 @@ def _grids(items: Iterable[pytest.Item]) -> Iterable[list[pytest.Item]]:
     for item in items:
         if PurePath(item.path).stem in GRIDS:
             by_test[item.nodeid.partition("[")[0]].append(item)
-    return (grid for grid in by_test.values() if len(grid) >= _FEWEST)
+    return by_test.values()
 
 
 def _others(grid: list[pytest.Item], share: int, commit: str) -> Iterable[pytest.Item]:

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 HISTORIES ?= 8
 SAMPLE ?= 1
-SHARE ?= 4
+SHARE ?= 6
 BIN := .venv/bin
 DEMO_LOCK := requirements/demo.txt
 TEST_LOCK := requirements/test.txt

@@ -25,6 +25,7 @@ from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import PostgreSQLSourceConfig
 
 from . import sampling
+from .sampling import pytest_addoption as pytest_addoption
 
 _NUMBERS = count()
 # Two workers end at about the same time when the files that take minutes come first.
@@ -33,12 +34,8 @@ _LONGEST = ("tests/prefect/", "tests/demo/", "tests/examples/", "tests/destinati
 _TOGETHER = ("tests/prefect/", "tests/flows/")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    sampling.add_option(parser)
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items[:] = sampling.chosen(config, items)
+    sampling.pytest_collection_modifyitems(config, items)
     items.sort(key=lambda item: [not item.nodeid.startswith(place) for place in _LONGEST])
 
 

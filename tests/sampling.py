@@ -1,6 +1,6 @@
 """Of tests with many combinations, each costing a load or more, a run tries a share that the commit chooses.
 
-`pytest --share=4` keeps every fourth combination of strategy, point, fault and type of a test in `GRIDS`, at least one.
+`pytest --share=6` keeps every sixth combination of strategy, point, fault and type of a test in `GRIDS`, at least one.
 Which ones depends on the test and on the commit, so that CI comes by all of them in a few commits and a failure can be
 repeated.
 """
@@ -23,6 +23,7 @@ GRIDS = {
     "test_histories",
     "test_kill",
     "test_kills",
+    "test_liars",
     "test_lost_answers",
     "test_names",
     "test_network",
@@ -37,18 +38,18 @@ GRIDS = {
 }
 
 
-def add_option(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--share", type=int, default=1, help="of tests with many combinations, try each so many")
 
 
-def chosen(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
-    """Return the tests to run; the others are told to pytest as deselected."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests to run; the others count as deselected."""
     share = int(config.getoption("--share"))
     if share < 2:
-        return items
+        return
     dropped = {item.nodeid for grid in _grids(items) for item in _others(grid, share, commit())}
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid in dropped])
-    return [item for item in items if item.nodeid not in dropped]
+    items[:] = [item for item in items if item.nodeid not in dropped]
 
 
 def _grids(items: Iterable[pytest.Item]) -> Iterable[list[pytest.Item]]:

@@ -160,8 +160,9 @@ def landed(project: Path) -> dict[str, list[tuple[Any, ...]]]:
 
 
 @pytest.mark.timeout(600)
-def test_the_suite_passes(environment: dict[str, str], tmp_path: Path) -> None:
-    done = run_suite(environment, tmp_path)
+def test_the_suite_passes(environment: dict[str, str], tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    share = pytestconfig.getoption("--share")
+    done = run_suite(environment, tmp_path, "-p", "tests.sampling", f"--share={share}")
     assert done.returncode == 0, done.stdout[-5_000:]
     assert " passed" in done.stdout
     assert "skipped" not in done.stdout

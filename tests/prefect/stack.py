@@ -92,8 +92,10 @@ class Stack:
         (schedule,) = deployment["schedules"]
         path = f"/deployments/{deployment['id']}/schedules/{schedule['id']}"
         self.ask("PATCH", path, active=False)
-        yield
-        self.ask("PATCH", path, active=True)
+        try:
+            yield
+        finally:
+            self.ask("PATCH", path, active=True)
 
     def runs_of(self, name: str) -> list[dict[str, Any]]:
         """Return the flow runs of a deployment, newest first; scheduled ones are not among them."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -57,10 +57,27 @@ class StagedPart:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The half-open range [start, end) of cursor values that a staged set holds; None is unbounded."""
+    """The cursor values that a staged set was looked for in: from `start` on, None being unbounded.
+
+    `end` is the source's moment at which it was asked. Rows stamped with a later moment are in the set as well.
+    """
 
     start: datetime | None
     end: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Covers:
+    """The part of the source table that a staged set holds completely.
+
+    What a destination has in that part, and the set has not, is gone from the source and leaves with the load. `days`
+    are values of the date column `column`, and None means the whole table. With `keys_only` the parts hold nothing but
+    the key columns: rows of these keys stay as they are.
+    """
+
+    column: str | None = None
+    days: tuple[date, ...] | None = None
+    keys_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +91,12 @@ class TouchedSlice:
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """One staged set going to one destination. Pure data: picklable, and free of secrets."""
+    """One staged set going to one destination. Pure data: picklable, and free of secrets.
+
+    With `covers`, an upsert deletes what the set shows to be gone; overwrite and replace_partition do so anyway. Rows
+    of a set that covers the whole table or whole days win over any version that the destination holds: the set is what
+    the source holds now.
+    """
 
     contract: TableContract
     destination: str
@@ -86,6 +108,7 @@ class LoadPlan:
     window: Window = Window(None, None)
     touched: TouchedSlice | None = None
     rejected: int = 0
+    covers: Covers | None = None
 
     @property
     def table(self) -> str:
@@ -165,8 +188,9 @@ class LoadResult:
     count rows of the destination table; `rejected` counts staged rows that this destination refused and kept aside.
     For strategies that replace rows wholesale (overwrite of files, replace_partition), `inserted` counts the rows
     written. `released` counts rows of earlier loads that were kept aside there and came back with this one; they are
-    among the inserted, updated and unchanged ones too. `replayed` says that the load was found committed and nothing
-    was done.
+    among the inserted, updated and unchanged ones too. `spared` counts rows that are gone from the source and stay,
+    because rows of other tables still reference them; they go by `release` once they can. `replayed` says that the
+    load was found committed and nothing was done.
     """
 
     load_id: str
@@ -178,6 +202,7 @@ class LoadResult:
     deleted: int = 0
     rejected: int = 0
     released: int = 0
+    spared: int = 0
     replayed: bool = False
     committed_at: datetime | None = None
 
@@ -256,6 +281,8 @@ class Destination(ABC, Generic[ConfigT, OptionsT]):
     strategies: ClassVar[frozenset[Strategy]]
     # True when rows without their parent row are refused: loads then wait for the tables they reference.
     enforces_references: ClassVar[bool] = False
+    # True when an upsert heeds `LoadPlan.covers`; without it, tables whose deletes follow can only be overwritten here.
+    follows_deletes: ClassVar[bool] = False
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config
@@ -299,77 +326,6 @@ class Destination(ABC, Generic[ConfigT, OptionsT]):
 
     def close(self) -> None:
         """Release pooled connections. The destination may be used again afterwards."""
-
-
-@runtime_checkable
-class SupportsCheck(Protocol):
-    """A destination that can say whether it is reachable, before any data moves."""
-
-    def check(self) -> None:
-        """Connect and return.
-
-        Raises:
-            Retryable: not reachable now. Rejected: reached and refused (credentials, missing database).
-        """
-        ...
-
-
-@runtime_checkable
-class SupportsQuarantine(Protocol):
-    """A destination that keeps rows aside until the rows that they reference are there."""
-
-    def release(self, plan: LoadPlan) -> LoadResult | None:
-        """Bring the rows of a table that can be loaded by now back from the quarantine, in one step with their counts.
-
-        Called when there is nothing new to load: `open` and `commit` bring such rows back by themselves.
-
-        Args:
-            plan: A load of the table that is committed here.
-
-        Returns:
-            What changed, with 0 `rows`; None when all rows that are kept aside still lack theirs.
-
-        Raises:
-            Retryable: calling again brings back what is still aside, each row once.
-            Rejected: the destination refuses.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SqlValidationTarget:
-    """Where Great Expectations finds the rows that a load touched, in SQL.
-
-    `url` is an `sqlalchemy.URL` (its string form masks the password). `relation` names a table or view in `schema`;
-    `dialect` is `postgresql` or `clickhouse`.
-    """
-
-    url: Any
-    schema: str | None
-    relation: str
-    dialect: str
-
-
-@runtime_checkable
-class SupportsSqlValidation(Protocol):
-    """A destination whose rows Great Expectations can check where they are."""
-
-    def validation_target(self, plan: LoadPlan) -> SqlValidationTarget:
-        """Return a relation that shows the current rows (newest versions only) of the touched slice."""
-        ...
-
-    def release_validation_target(self, target: SqlValidationTarget) -> None:
-        """Drop what `validation_target` made."""
-        ...
-
-
-@runtime_checkable
-class SupportsSliceReading(Protocol):
-    """A destination that can read a few columns of the touched days without reading the whole table."""
-
-    def read_slice(self, plan: LoadPlan, columns: Sequence[str]) -> pa.RecordBatchReader:
-        """Stream the named columns of the visible rows, in contract types; rows outside of `plan.touched` may lack."""
-        ...
 
 
 def new_attempt() -> str:

@@ -8,9 +8,10 @@ from typing import Any, cast
 import pyarrow as pa
 
 from ownlens_plugins import faults
-from ownlens_plugins.api import Destination, LoadPlan, LoadResult, LoadSession, SqlValidationTarget, new_attempt
+from ownlens_plugins.api import Destination, LoadPlan, LoadResult, LoadSession, new_attempt
 from ownlens_plugins.contracts import Kind, Strategy
 from ownlens_plugins.errors import OwnLensError, Rejected
+from ownlens_plugins.powers import SqlValidationTarget
 
 from . import attempts, reading, schema, settling, sql
 from .attempts import Internal, parse

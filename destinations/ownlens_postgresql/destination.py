@@ -10,10 +10,11 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from ownlens_plugins.api import Destination, LoadPlan, LoadResult, SqlValidationTarget
+from ownlens_plugins.api import Destination, LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import CommitUnknown, Rejected, Retryable
 from ownlens_plugins.faults import reach
+from ownlens_plugins.powers import SqlValidationTarget
 
 from . import sql
 from .applying import Applying

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ownlens_plugins.api import Destination, SupportsCheck
+from ownlens_plugins.api import Destination
 from ownlens_plugins.contracts import PRESETS, TableContract, parents_first, read_contracts
 from ownlens_plugins.engine.scrubbing import Scrubber, secrets_of
 from ownlens_plugins.engine.sources.opening import open_source
 from ownlens_plugins.engine.sources.source import Snapshot, Source
 from ownlens_plugins.engine.staging import StagingArea
 from ownlens_plugins.errors import Retryable, SettingsInvalid, UnknownName
+from ownlens_plugins.powers import SupportsCheck
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import Profile, load_profile
 

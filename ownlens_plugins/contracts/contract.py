@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -13,10 +14,12 @@ import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from .columns import Column, Kind, parse_type
+from .durations import duration_text, parse_duration
 from .presets import PRESETS, Extraction, Preset
 
 OnBadValue = Literal["quarantine", "fail"]
 SchemaPolicy = Literal["evolve", "freeze"]
+Deletes = Literal["follow", "keep"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,11 @@ class Reference:
 
 @dataclass(frozen=True)
 class TableContract:
-    """One table, resolved: preset defaults filled in, types parsed. Equal contracts have equal fingerprints."""
+    """One table, resolved: preset defaults filled in, types parsed. Equal contracts have equal fingerprints.
+
+    `cursor` names columns of which the first that is not null counts; it is empty when whole tables are extracted.
+    `look_back` None is the whole table. `max_rejected` is a share, 0 to 1, of the rows extracted for one set.
+    """
 
     table: str
     domain: str
@@ -39,14 +46,19 @@ class TableContract:
     key: tuple[str, ...]
     partition_by: str | None
     version_by: str | None
-    cursor: str | None
+    cursor: tuple[str, ...]
+    cursor_zone: str | None
+    look_back: timedelta | None
     extraction: Extraction
+    deletes: Deletes
     path: str
     columns: tuple[Column, ...]
     references: tuple[Reference, ...]
     checks: tuple[Mapping[str, Any], ...]
     destinations: Mapping[str, Mapping[str, Any]]
     on_bad_value: OnBadValue
+    max_rejected: float
+    allow_empty: bool
     schema_policy: SchemaPolicy
 
     @cached_property
@@ -89,14 +101,19 @@ class TableContract:
             "key": list(self.key),
             "partition_by": self.partition_by,
             "version_by": self.version_by,
-            "cursor": self.cursor,
+            "cursor": _spelled(self.cursor),
+            "cursor_zone": self.cursor_zone,
+            "look_back": duration_text(self.look_back),
             "extraction": self.extraction.value,
+            "deletes": self.deletes,
             "path": self.path,
             "columns": {column.name: str(column) for column in self.columns},
             "references": {ref.column: f"{ref.table}.{ref.parent_column}" for ref in self.references},
             "checks": [dict(check) for check in self.checks],
             "destinations": {name: self.options_for(name) for name in self._destination_names},
             "on_bad_value": self.on_bad_value,
+            "max_rejected": self.max_rejected,
+            "allow_empty": self.allow_empty,
             "schema_policy": self.schema_policy,
         }
 
@@ -105,8 +122,17 @@ class TableContract:
         return sorted({*PRESETS[self.preset].destinations, *self.destinations})
 
 
+def _spelled(cursor: tuple[str, ...]) -> str | list[str] | None:
+    return cursor[0] if len(cursor) == 1 else list(cursor) or None
+
+
 def _parsable(text: str) -> str:
     parse_type(text)
+    return text
+
+
+def _duration(text: str) -> str:
+    parse_duration(text)
     return text
 
 
@@ -122,14 +148,31 @@ class ContractDocument(BaseModel):
     key: list[str] = Field(min_length=1, description="Columns that identify a row.")
     partition_by: str | None = Field(default=None, description="Date or timestamp column that slices the table.")
     version_by: str | None = Field(
-        default=None, description="Column whose greatest value is the newest row of a key; the preset's when absent."
-    )
-    cursor: str | None = Field(
         default=None,
-        description="Column whose growth marks new or changed rows; when absent version_by, else created_at.",
+        description="Column whose greatest value is the newest row of a key, null being the oldest; the preset's when "
+        "absent.",
+    )
+    cursor: str | Annotated[list[str], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Column whose growth marks new or changed rows, or several, of which the first that is not null "
+        "counts; when absent version_by, else created_at.",
+    )
+    cursor_zone: str | None = Field(
+        default=None,
+        description="Time zone in which a cursor without one is written, such as America/New_York; the source's own "
+        "when absent.",
+    )
+    look_back: Annotated[str, AfterValidator(_duration)] = Field(
+        default="1d",
+        description="How far behind the newest run rows may appear late, by their cursor: 90m, 36h, 7d, or all.",
     )
     extraction: Literal["whole", "window", "days"] | None = Field(
         default=None, description="Rows that one staged set holds; the preset decides when absent."
+    )
+    deletes: Deletes | None = Field(
+        default=None,
+        description="Whether rows that are gone from the source leave every destination; when absent follow for whole "
+        "tables and days, else keep.",
     )
     path: str = Field(description="Folder below the lake's root.")
     columns: dict[str, Annotated[str, AfterValidator(_parsable)]] = Field(
@@ -143,6 +186,15 @@ class ContractDocument(BaseModel):
         default_factory=dict, description="Options by destination, where they differ from the preset."
     )
     on_bad_value: OnBadValue = Field(default="quarantine", description="What to do with a row no store could hold.")
+    max_rejected: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of a set's rows that may be refused; above it nothing is published and the table fails.",
+    )
+    allow_empty: bool = Field(
+        default=False, description="Whether a source table without rows empties the destinations."
+    )
     schema_policy: SchemaPolicy = Field(default="evolve", description="Whether new nullable columns are added.")
 
     def resolve(self) -> TableContract:
@@ -159,20 +211,29 @@ class ContractDocument(BaseModel):
             key=tuple(self.key),
             partition_by=self.partition_by,
             version_by=version_by,
-            cursor=self.cursor or _default_cursor(extraction, version_by),
+            cursor=_cursor(self.cursor) or _default_cursor(extraction, version_by),
+            cursor_zone=self.cursor_zone,
+            look_back=parse_duration(self.look_back),
             extraction=extraction,
+            deletes=self.deletes or ("keep" if extraction is Extraction.WINDOW else "follow"),
             path=self.path,
             columns=columns,
             references=tuple(_reference(column, to) for column, to in self.references.items()),
             checks=tuple(self.checks),
             destinations=self.destinations,
             on_bad_value=self.on_bad_value,
+            max_rejected=float(self.max_rejected),
+            allow_empty=self.allow_empty,
             schema_policy=self.schema_policy,
         )
 
 
-def _default_cursor(extraction: Extraction, version_by: str | None) -> str | None:
-    return None if extraction is Extraction.WHOLE else version_by or "created_at"
+def _cursor(written: str | list[str] | None) -> tuple[str, ...]:
+    return (written,) if isinstance(written, str) else tuple(written or ())
+
+
+def _default_cursor(extraction: Extraction, version_by: str | None) -> tuple[str, ...]:
+    return () if extraction is Extraction.WHOLE else (version_by or "created_at",)
 
 
 def _reference(column: str, to: str) -> Reference:

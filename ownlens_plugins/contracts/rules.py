@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ..errors import UnknownName
 from .columns import Kind
@@ -62,27 +63,62 @@ def _partition(contract: TableContract) -> Iterator[Finding]:
 
 def _version(contract: TableContract) -> Iterator[Finding]:
     if contract.version_by:
-        yield from _column(contract, contract.version_by, ("version_by",), "version_by", VERSION_KINDS)
+        yield from _column(contract, contract.version_by, ("version_by",), "version_by", VERSION_KINDS, nullable=True)
 
 
 def _cursor(contract: TableContract) -> Iterator[Finding]:
-    if contract.cursor is None:
+    if contract.cursor == (contract.version_by,):
+        yield from _version_as_cursor(contract)
         return
-    if contract.cursor != contract.version_by:
-        yield from _column(contract, contract.cursor, ("cursor",), "cursor", CURSOR_KINDS)
-    elif contract.cursor in contract.column_names and contract.column(contract.cursor).type.kind not in CURSOR_KINDS:
-        # Windows are made of moments, so a version that counts cannot be the cursor too.
-        yield ("version_by",), f"version_by column {contract.cursor!r} is no moment; name a cursor column beside it"
+    if len(set(contract.cursor)) != len(contract.cursor):
+        yield ("cursor",), "cursor names a column twice"
+    *first, last = contract.cursor or ("",)
+    for name in first:
+        yield from _column(contract, name, ("cursor",), "cursor", CURSOR_KINDS, nullable=True)
+    if last:
+        yield from _column(contract, last, ("cursor",), "cursor", CURSOR_KINDS)
+
+
+def _version_as_cursor(contract: TableContract) -> Iterator[Finding]:
+    name = contract.cursor[0]
+    if name not in contract.column_names:
+        return  # said of version_by already
+    if contract.column(name).type.kind not in CURSOR_KINDS:
+        # Look-backs are made of moments, so a version that counts cannot be the cursor too.
+        yield ("version_by",), f"version_by column {name!r} is no moment; name a cursor column beside it"
+    elif contract.column(name).nullable:
+        yield (
+            ("version_by",),
+            (
+                f"version_by column {name!r} may be null, so it alone cannot be the cursor; name a list that ends in a "
+                f"column that is never null, such as cursor: [{name}, created_at]"
+            ),
+        )
+
+
+def _cursor_zone(contract: TableContract) -> Iterator[Finding]:
+    if contract.cursor_zone is None:
+        return
+    try:
+        ZoneInfo(contract.cursor_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        yield ("cursor_zone",), f"cursor_zone {contract.cursor_zone!r} is no time zone, such as Europe/Berlin"
 
 
 def _column(
-    contract: TableContract, name: str, place: tuple[str | int, ...], role: str, kinds: frozenset[Kind]
+    contract: TableContract,
+    name: str,
+    place: tuple[str | int, ...],
+    role: str,
+    kinds: frozenset[Kind],
+    *,
+    nullable: bool = False,
 ) -> Iterator[Finding]:
     if name not in contract.column_names:
         yield place, f"{role} names {name!r}, which is not a column"
         return
     column = contract.column(name)
-    if column.nullable:
+    if column.nullable and not nullable:
         yield place, f"{role} column {name!r} must not be nullable"
     if column.type.kind not in kinds:
         yield place, f"{role} column {name!r} cannot be of type {column.type}"
@@ -123,6 +159,23 @@ def _strategies(contract: TableContract) -> Iterator[Finding]:
             yield place, f"{destination}: upsert needs version_by, so that an old load cannot undo a newer one"
 
 
+def _deletes(contract: TableContract) -> Iterator[Finding]:
+    strategies = {name: contract.options_for(name).get("strategy") for name in contract.describe()["destinations"]}
+    if contract.deletes == "follow":
+        if contract.extraction is Extraction.WINDOW and "upsert" not in strategies.values():
+            yield ("deletes",), "deletes: follow needs whole tables, whole days, or a destination that upserts"
+        return
+    for destination, strategy in strategies.items():
+        if strategy in {"overwrite", "replace_partition"}:
+            yield (
+                ("deletes",),
+                (
+                    f"deletes: keep contradicts {destination}'s strategy {strategy}, which drops what is gone from the "
+                    "source; use upsert there, or deletes: follow"
+                ),
+            )
+
+
 def _holds_whole_days(contract: TableContract, destination: str) -> bool:
     if contract.extraction is Extraction.WHOLE:
         return True
@@ -136,9 +189,11 @@ _RULES: tuple[Callable[[TableContract], Iterator[Finding]], ...] = (
     _partition,
     _version,
     _cursor,
+    _cursor_zone,
     _days,
     _references,
     _strategies,
+    _deletes,
 )
 
 

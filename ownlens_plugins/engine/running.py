@@ -7,9 +7,10 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from ..api import Destination, LoadPlan, LoadResult, SupportsQuarantine
+from ..api import Destination, LoadPlan, LoadResult
 from ..contracts import Strategy, TableContract
 from ..errors import Retryable
+from ..powers import SupportsQuarantine
 from ..registry import Registry
 from .loading import load
 from .outcomes import LoadOutcome, StageOutcome, summed

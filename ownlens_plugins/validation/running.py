@@ -18,9 +18,10 @@ from great_expectations.execution_engine.pandas_execution_engine import PandasEx
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 from great_expectations.validator.validator import Validator
 
-from ..api import Destination, LoadPlan, LoadResult, SupportsSliceReading, SupportsSqlValidation
+from ..api import Destination, LoadPlan, LoadResult
 from ..contracts import Strategy
 from ..errors import Rejected
+from ..powers import SupportsSliceReading, SupportsSqlValidation
 from .catalogue import PRESENCE, ROW_COUNTS
 from .checks import columns_of
 from .frame import needed_columns, touched_frame

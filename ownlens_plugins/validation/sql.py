@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from great_expectations.execution_engine.sqlalchemy_batch_data import SqlAlchemyBatchData
 from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
 
-from ..api import SqlValidationTarget
 from ..contracts import Column, Kind
+from ..powers import SqlValidationTarget
 from .catalogue import CLICKHOUSE, POSTGRESQL
 
 # In ClickHouse, where tables come in any order, a parent without rows is one that has yet to come.

@@ -84,7 +84,8 @@ def _row_count(staged_rows: int | None, *, exact: bool) -> Iterator[Expectation]
 
 
 def _fresh(contract: TableContract, since: datetime | None, dialect: str | None) -> Iterator[Expectation]:
-    cursor = contract.cursor
+    # Of a list of columns none has a value in every row.
+    cursor = contract.cursor[0] if len(contract.cursor) == 1 else None
     if since is None or cursor is None or contract.column(cursor).type.kind not in TIMES:
         return
     oldest = as_stored(since, contract.column(cursor).type.kind, dialect=dialect)

@@ -26,8 +26,8 @@ from ownlens_plugins import (
     StrictModel,
     TableContract,
 )
-from ownlens_plugins.api import SqlValidationTarget
 from ownlens_plugins.contracts import Kind, LogicalType, Strategy
+from ownlens_plugins.powers import SqlValidationTarget
 from ownlens_plugins.storage import read_parquet
 from ownlens_plugins.testing.samples import make_plan, sample_table
 

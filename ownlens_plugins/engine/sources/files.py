@@ -155,10 +155,10 @@ def _checked(contract: TableContract, schema: pa.Schema, folder: Path) -> pa.Sch
 
 
 def _inside(contract: TableContract, selection: Selection, batch: pa.RecordBatch) -> pa.Array | None:
-    if contract.cursor is None or (selection.window.start is None and selection.window.end is None):
+    if not contract.cursor or (selection.window.start is None and selection.window.end is None):
         return None
-    column = contract.column(contract.cursor)
-    given = batch.column(contract.cursor)
+    column = contract.column(contract.cursor[0])
+    given = batch.column(contract.cursor[0])
     cast = caster_for(contract, column, given.type, checked=False)
     values = cast_bisecting(given, cast, column.type.arrow, {})
     mask = pc.is_valid(values)

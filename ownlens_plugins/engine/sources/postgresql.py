@@ -169,15 +169,16 @@ def _rows(contract: TableContract, selection: Selection, relation: str, columns:
 
 
 def _window(contract: TableContract, selection: Selection, columns: Mapping[str, NativeType]) -> str:
-    if contract.cursor is None:
+    if not contract.cursor:
         return ""
-    kind = contract.column(contract.cursor).type.kind.value
+    cursor = contract.cursor[0]
+    kind = contract.column(cursor).type.kind.value
     bounds = [(">=", selection.window.start), ("<", selection.window.end)]
     # Both bounds are datetimes of our own making, printed in ISO format: no outside text reaches the statement.
     terms = [
-        f"{quote(contract.cursor)} {sign} '{bound.isoformat()}'::{kind}" for sign, bound in bounds if bound is not None
+        f"{quote(cursor)} {sign} '{bound.isoformat()}'::{kind}" for sign, bound in bounds if bound is not None
     ]
-    return _or_null(" AND ".join(terms), contract.cursor, columns) if terms else ""
+    return _or_null(" AND ".join(terms), cursor, columns) if terms else ""
 
 
 def _or_null(condition: str, column: str, columns: Mapping[str, NativeType]) -> str:

@@ -9,8 +9,9 @@ from pydantic import SecretStr
 
 from ownlens_clickhouse.config import ClickHouseConfig
 from ownlens_clickhouse.destination import ClickHouseDestination
-from ownlens_plugins.api import LoadPlan, SqlValidationTarget, SupportsCheck, SupportsSqlValidation
+from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.contracts import Strategy
+from ownlens_plugins.powers import SqlValidationTarget, SupportsCheck, SupportsSqlValidation
 from ownlens_plugins.testing import sample_rows
 
 from .loads import EVERYWHERE, STRATEGIES, Loads, day_rows, narrow

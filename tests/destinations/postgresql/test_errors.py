@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from pydantic import ValidationError
 
-from ownlens_plugins.api import SupportsCheck, SupportsSqlValidation
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import CommitUnknown, OwnLensError, Rejected, Retryable
+from ownlens_plugins.powers import SupportsCheck, SupportsSqlValidation
 from ownlens_plugins.testing import sample_contract, sample_rows
 from ownlens_postgresql.config import PostgreSQLConfig, PostgreSQLOptions
 from ownlens_postgresql.destination import PostgreSQLDestination

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from ownlens_plugins.api import SqlValidationTarget
+from ownlens_plugins.powers import SqlValidationTarget
 from ownlens_plugins.testing import EVERY_TYPE, sample_contract, sample_rows
 
 from .conftest import Store

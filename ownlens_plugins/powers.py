@@ -1,0 +1,115 @@
+"""Optional powers of a destination: small protocols, each of which the engine uses where it finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from .api import LoadPlan, LoadResult
+
+
+@runtime_checkable
+class SupportsCheck(Protocol):
+    """A destination that can say whether it is reachable, before any data moves."""
+
+    def check(self) -> None:
+        """Connect and return.
+
+        Raises:
+            Retryable: not reachable now. Rejected: reached and refused (credentials, missing database).
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsQuarantine(Protocol):
+    """A destination that keeps rows aside until the rows that they reference are there, or spares rows for others."""
+
+    def release(self, plan: LoadPlan) -> LoadResult | None:
+        """Bring the rows of a table that can be loaded by now back from the quarantine, in one step with their counts.
+
+        Rows that a load has spared go in the same step, once nothing references them. Called when there is nothing new
+        to load: `open` and `commit` do the same by themselves.
+
+        Args:
+            plan: A load of the table that is committed here.
+
+        Returns:
+            What changed, with 0 `rows`; None when that is nothing.
+
+        Raises:
+            Retryable: calling again brings back what is still aside, each row once.
+            Rejected: the destination refuses.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SqlValidationTarget:
+    """Where Great Expectations finds the rows that a load touched, in SQL.
+
+    `url` is an `sqlalchemy.URL` (its string form masks the password). `relation` names a table or view in `schema`;
+    `dialect` is `postgresql` or `clickhouse`.
+    """
+
+    url: Any
+    schema: str | None
+    relation: str
+    dialect: str
+
+
+@runtime_checkable
+class SupportsSqlValidation(Protocol):
+    """A destination whose rows Great Expectations can check where they are."""
+
+    def validation_target(self, plan: LoadPlan) -> SqlValidationTarget:
+        """Return a relation that shows the current rows (newest versions only) of the touched slice."""
+        ...
+
+    def release_validation_target(self, target: SqlValidationTarget) -> None:
+        """Drop what `validation_target` made."""
+        ...
+
+
+@runtime_checkable
+class SupportsSliceReading(Protocol):
+    """A destination that can read a few columns of the touched days without reading the whole table."""
+
+    def read_slice(self, plan: LoadPlan, columns: Sequence[str]) -> pa.RecordBatchReader:
+        """Stream the named columns of the visible rows, in contract types; rows outside of `plan.touched` may lack."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SliceCounts:
+    """What a destination shows of a slice: visible rows, distinct keys among them.
+
+    `aside` counts further keys of which it keeps a row aside, and `spared` the rows among `rows` that are gone from
+    the source and stay for others.
+    """
+
+    rows: int
+    keys: int
+    aside: int = 0
+    spared: int = 0
+
+
+@runtime_checkable
+class SupportsCounting(Protocol):
+    """A destination that can count what it shows, so that stores can be compared with one another after a run."""
+
+    def count(self, plan: LoadPlan) -> SliceCounts:
+        """Count the rows and keys of the plan's table in `plan.touched`; in the whole table when that is None.
+
+        Raises:
+            Retryable: not reachable now.
+        """
+        ...
+
+    def kept_since(self, plan: LoadPlan) -> date | None:
+        """Return the oldest day that retention leaves in this store; None when it keeps everything."""
+        ...

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 import pyarrow as pa
@@ -12,16 +13,38 @@ import pyarrow as pa
 from ...api import Window
 from ...contracts import Extraction, TableContract
 
-# A boolean column of this name marks rows whose value in the column <rest of the name> the source could not give.
+# A text column of this name holds, where it is not null, what the source has in the column <rest of the name> and
+# could not give as a value.
 REFUSED_PREFIX = "_ownlens_refused_"
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """Which transactions a snapshot of a database has seen: all below `xmin`, none from `xmax` on, both of 64 bits.
+
+    Numbers are comparable within one `system` and `timeline` only.
+    """
+
+    system: str
+    timeline: int
+    xmin: int
+    xmax: int
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
-    """Which rows of a table to extract: the whole table, a window of cursor values, or the days touched by one."""
+    """Which rows of a table to extract.
+
+    WHOLE takes all, WINDOW those whose cursor is at or above `window.start`, DAYS all rows of the days in which WINDOW
+    finds one, and of `days`. With `unseen_by`, WINDOW and DAYS leave out rows that this earlier snapshot has surely
+    seen as they are now. Rows without a cursor belong to every window. `keys_only` asks for the key columns of all rows.
+    """
 
     extraction: Extraction
     window: Window
+    unseen_by: Seen | None = None
+    days: frozenset[date] = frozenset()
+    keys_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +63,23 @@ class Snapshot(Protocol):
 
     @property
     def closes_at(self) -> datetime:
-        """The end of this run's windows: no row below it can still appear in the source."""
+        """The source's moment of this snapshot: rows stamped before it may still appear, but only late."""
+        ...
+
+    def identity(self, contract: TableContract) -> Mapping[str, str]:
+        """Return the place that the table's rows come from, by names such as database, schema and table."""
+        ...
+
+    def seen(self, contract: TableContract) -> Seen | None:
+        """Return what later snapshots can be compared with; None when this table cannot tell which rows are new."""
+        ...
+
+    def day_rows(self, contract: TableContract) -> Mapping[date, int]:
+        """Return the rows of each day of `partition_by`, for tables that are extracted by days."""
         ...
 
     def read(self, contract: TableContract, selection: Selection) -> AbstractContextManager[Extracted]:
-        """Stream the selected rows with at least the contract's columns.
+        """Stream the selected rows with at least the contract's columns, or its key columns.
 
         Raises:
             SourceInvalid: the table or a column is missing, or has a type the contract cannot take.

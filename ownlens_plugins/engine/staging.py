@@ -32,7 +32,7 @@ from .sources.source import Extracted
 from .sweeping import DRAFT_PREFIX, sweep, sweep_objects
 from .transforming import transformed
 from .uniqueness import find_doubles, take_out
-from .windows import StageRequest
+from .windows import StageRequest, since_refresh
 
 _REPEATED = "key: another row of this set has the same key, and an append takes each key once"
 _NULL_KEY = "is null"
@@ -218,6 +218,7 @@ class StagingArea:
             source=request.source,
             seen=request.seen,
             day_rows=request.day_rows,
+            newest=draft.parts.newest,
             left_out=draft.repeated.count,
             left_out_changed=draft.repeated.changed,
         )
@@ -249,9 +250,10 @@ class StagingArea:
             return None
         # A further row that was refused is news, although the rows that were kept are the same.
         if request.once and appends(contract):
-            known = self.manifests(contract.table)
+            known = since_refresh(self.manifests(contract.table))
             return next((old for old in known if (old.digest, old.rejected) == (digest, rejected)), None)
-        # An earlier set of equal content is not the same: the table may have changed and changed back.
+        # An earlier set of equal content is not the same: the table may have changed and changed back. Only an append
+        # keeps what it ever got.
         same = (latest.digest, latest.rejected) == (digest, rejected)
         return latest if same and (request.once or request.extraction is not Extraction.WINDOW) else None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from ..api import Window
 from ..contracts import Extraction, TableContract
@@ -22,6 +22,8 @@ from .sources.source import Seen, Selection, Snapshot
 logger = logging.getLogger("ownlens.load")
 # Row versions carry 32 bits of a transaction's number, and compare within half of them.
 _COMPARABLE = 1 << 31
+# Cursors without a zone are compared as if they were UTC: the widest zones lie this far from it.
+ZONES = timedelta(hours=26)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +114,20 @@ def _is_same_history(one: Seen, other: Seen) -> bool:
 def _following(
     contract: TableContract, request: StageRequest, base: Progress, manifests: Sequence[Manifest]
 ) -> StageRequest:
+    start = _start(contract, base, manifests)
     return replace(
         request,
-        window=Window(_start(contract, base, manifests), request.window.end),
+        window=Window(start, request.window.end),
         unseen_by=base.seen if _can_tell(request.seen, base.seen) else None,
-        known=_since_refresh(manifests),
+        known=tuple(each for each in since_refresh(manifests) if _may_repeat(each, start)),
     )
+
+
+def _may_repeat(manifest: Manifest, start: datetime | None) -> bool:
+    """Tell whether a look-back from a moment on may read rows of a set again."""
+    if start is None or manifest.newest is None or manifest.newest >= start:
+        return True
+    return start - manifest.newest <= ZONES
 
 
 def _start(contract: TableContract, base: Progress, manifests: Sequence[Manifest]) -> datetime | None:
@@ -156,7 +166,7 @@ def _can_tell(mine: Seen | None, theirs: Seen | None) -> bool:
     return 0 <= mine.xmax - theirs.xmin < _COMPARABLE
 
 
-def _since_refresh(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
+def since_refresh(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
     """Return the sets whose rows the destinations still hold for sure.
 
     A full refresh or a sweep of deleted keys took rows away that older sets hold: when such a row comes back, it is

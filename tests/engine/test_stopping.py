@@ -1,4 +1,4 @@
-"""A run that is told to stop: what was begun and could land is finished, everything else leaves off and leaves nothing."""
+"""A run that is told to stop: a commit that was begun is finished, everything else leaves off and leaves nothing."""
 
 from __future__ import annotations
 

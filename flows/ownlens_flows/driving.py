@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from signal import Signals
@@ -17,6 +17,7 @@ from ownlens_plugins.engine.outcomes import LoadOutcome, StageOutcome, Status
 from ownlens_plugins.errors import OwnLensError, Stopped, ValidationFailed
 
 from .cancelling import watching
+from .closing import compare_stores, release_again
 from .report import Rejection, RunReport
 from .run import LoadRun, logger
 from .schedule import LOAD, STAGE, VALIDATE, Schedule, Step
@@ -62,6 +63,8 @@ class Driver:
         try:
             with watching(self.run.stop, wake=lambda: self.ended.put(None)):
                 self._loop(schedule)
+                if not self.run.stop.asked:
+                    self._finish(schedule)
         except BaseException as error:
             # A signal, a time limit, or Prefect that gave up: no task may outlive the connections that it uses.
             self.run.stop.ask(_named(error))
@@ -72,6 +75,19 @@ class Driver:
         else:
             if self.run.stop.asked:
                 self._settle(schedule)
+
+    def _finish(self, schedule: Schedule) -> None:
+        """Do what can only be done once all loads have ended."""
+        came = release_again(self.run, self.report)
+        self._validate_again(came, schedule)
+        compare_stores(self.run, self.report)
+
+    def _validate_again(self, keys: Sequence[tuple[str, str]], schedule: Schedule) -> None:
+        if self.run.owes_validation:
+            self.report.owed.update(keys)
+        for step in [Step(VALIDATE, *key) for key in keys if self.run.validates]:
+            self._submit(step)
+            self._collect(step, schedule)
 
     def _loop(self, schedule: Schedule) -> None:
         active = 0

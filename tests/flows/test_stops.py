@@ -1,4 +1,4 @@
-"""`ownlens load` that gets a signal: what has not begun to commit leaves off, the summary is told, the next run mends."""
+"""`ownlens load` that gets a signal: what has not begun to commit leaves off, and the next run makes up for it."""
 
 from __future__ import annotations
 

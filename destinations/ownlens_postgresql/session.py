@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from ownlens_plugins.api import LoadPlan, LoadResult, LoadSession, Receipt, StagedPart, StagedWriter
 from ownlens_plugins.errors import Rejected, Retryable
 from ownlens_plugins.faults import reach
+from ownlens_plugins.stopping import safe_point
 
 from .applying import Applying
 from .config import PostgreSQLConfig, PostgreSQLOptions
@@ -52,6 +53,7 @@ class PostgreSQLSession(LoadSession):
                 result = self._apply(connection, parts)
                 if not result.replayed:
                     reach("before_commit")
+                    safe_point(self._plan.table, self._plan.destination)  # the rows' own transaction is rolled back
                     self._database.commit(connection, context)
                     reach("commit_sent")
         except (Retryable, Rejected):

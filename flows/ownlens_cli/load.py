@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from signal import Signals
 
 import click
 
@@ -13,6 +14,9 @@ from ownlens_plugins.settings import DEFAULT_PROFILE, Profile
 
 from .embedded import ready_profile
 from .logs import log_to
+
+# As shells say it of a program that a signal ended.
+STOPPED = {signal.name: 128 + signal for signal in (Signals.SIGINT, Signals.SIGTERM)}
 
 
 def names(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> list[str]:
@@ -69,7 +73,8 @@ def run_request(request, settings: Profile, *, as_json: bool) -> int:  # type: i
     """Run a request in the flow and print its summary. The request's class would import Prefect, so it is not named.
 
     Returns:
-        0 when all went well, 1 when a load or validation failed, 3 when rows without a usable key were set aside.
+        0 when all went well, 1 when a load or validation failed, 3 when rows without a usable key were set aside,
+        130 or 143 when a signal stopped the run.
     """
     from ownlens_flows.run import destination_names, select_contracts
 
@@ -94,6 +99,8 @@ def _run(request, tables: int, destinations: list[str], settings: Profile, *, as
         print_failures(report)
     else:
         print_report(report)
+    if report.stopped:
+        return STOPPED.get(report.stopped, 1)
     if not report.succeeded:
         return 1
     return 3 if report.rejections else 0

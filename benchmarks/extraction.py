@@ -33,7 +33,8 @@ INSERT INTO reads SELECT n, n %% 5000, gen_random_uuid(), 'article ' || n %% 500
     now() - interval '2 hours' - (%(rows)s - n) * (interval '365 days' / %(rows)s) FROM generate_series(1, %(rows)s) n
 """
 ADD = """
-INSERT INTO reads SELECT m + n, n %% 5000, gen_random_uuid(), 'article ' || n %% 5000, n / 7.0, n %% 100, n %% 2 = 0, now()
+INSERT INTO reads SELECT m + n, n %% 5000, gen_random_uuid(), 'article ' || n %% 5000, n / 7.0, n %% 100, n %% 2 = 0,
+    now()
 FROM generate_series(1, %(rows)s) n, (SELECT max(read_id) AS m FROM reads) AS highest
 """
 

@@ -104,7 +104,13 @@ def _check_place(contract: TableContract, place: Mapping[str, str], manifests: S
 
 
 def _overtaken(mine: Seen | None, theirs: Seen | None) -> bool:
-    return mine is not None and theirs is not None and _is_same_history(mine, theirs) and theirs.xmax > mine.xmax
+    """Tell whether a snapshot may be older than one that is staged: its rows would take a whole table back.
+
+    Numbers cannot tell: a transaction can end between two snapshots whose bounds others hold.
+    """
+    if mine is None or theirs is None or not _is_same_history(mine, theirs):
+        return False
+    return mine.wal_from < theirs.wal_to
 
 
 def _is_same_history(one: Seen, other: Seen) -> bool:

@@ -22,8 +22,9 @@ REFUSED_PREFIX = "_ownlens_refused_"
 class Seen:
     """Which transactions a snapshot of a database has seen: all below `xmin`, none from `xmax` on.
 
-    No transaction had a number from `next` on yet; one between `xmax` and `next` was running. Numbers have 64 bits and
-    are comparable within one `system` and `timeline` only.
+    No transaction had a number from `next` on yet; one between `xmax` and `next` was running. The snapshot was taken
+    when the database's log had reached a position between `wal_from` and `wal_to`, in bytes. Numbers and positions are
+    comparable within one `system` and `timeline` only.
     """
 
     system: str
@@ -31,6 +32,8 @@ class Seen:
     xmin: int
     xmax: int
     next: int
+    wal_from: int
+    wal_to: int
 
 
 @dataclass(frozen=True, slots=True)

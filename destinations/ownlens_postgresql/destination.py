@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from typing import ClassVar
@@ -77,6 +78,8 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         """Return a load that the ledger holds, if the table that it went into is still there."""
         if standing is Standing.OTHER:
             raise self._identity.refused(plan)
+        if standing is Standing.RESTORED:
+            self._adopt_restored(plan.table)
         with self._lock:
             if standing is Standing.LOST:
                 self._vouched.discard(plan.table)
@@ -85,6 +88,13 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
             if found:
                 self._vouched.add(plan.table)
         return found
+
+    def _adopt_restored(self, table: str) -> None:
+        context = self._database.context(table)
+        # Another time will do: the next load adopts the table too.
+        with suppress(Retryable, Rejected, CommitUnknown), self._database.transaction(context) as connection:
+            if self._identity.adopt_restored(connection, table):
+                self._database.commit(connection, context)
 
     def open(self, plan: LoadPlan) -> PostgreSQLSession:
         options = self._options(plan)

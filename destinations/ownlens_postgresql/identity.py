@@ -60,11 +60,13 @@ class Identity:
         query = f"SELECT EXISTS (SELECT FROM {sql.qualified(self.schema, table)})"
         return bool(connection.run(query, slow=True)[0][0])
 
-    def adopt(self, connection: Connection, table: str) -> None:
-        """Make the table that is there the known one."""
-        oid = self._oid(connection, table)
-        if oid is not None:
-            self.ledger.adopt(connection, table, oid)
+    def adopt_restored(self, connection: Connection, table: str) -> bool:
+        """Make a restored table the known one, so that its rows are counted once; False when a load is at it."""
+        return (
+            self.ledger.try_lock_table(connection, table)
+            and self.standing(connection, table) is Standing.RESTORED
+            and self.ledger.adopt(connection, table, self._oid(connection, table) or 0)
+        )
 
     def settle(self, connection: Connection, plan: LoadPlan, *, vouched: bool) -> None:
         """Make the table that is there the known one, under its lock and in the transaction that loads into it.

@@ -146,13 +146,14 @@ class Ledger:
         )
         return Known(*rows[0]) if rows else None
 
-    def adopt(self, connection: Connection, table: str, oid: int) -> None:
-        """Record that the table has this oid from now on."""
-        connection.run(
+    def adopt(self, connection: Connection, table: str, oid: int) -> bool:
+        """Record that the table has this oid from now on; tell whether that was done."""
+        changed = connection.change(
             f"UPDATE {self._tables} SET table_oid = $3::bigint WHERE table_schema = $1::text AND table_name = $2::text",
             *self._place(table),
             oid,
         )
+        return changed == 1
 
     def has_aside(self, connection: Connection, table: str) -> bool:
         """Tell whether rows of a table wait in the quarantine, or are spared."""
@@ -207,6 +208,15 @@ class Ledger:
         )
         if not locked:
             raise Retryable(f"{plan.table}: {plan.destination} lost its ledger after the load was opened; run it again")
+
+    def try_lock_table(self, connection: Connection, table: str) -> bool:
+        """Lock the table like a load, unless one is running."""
+        locked = connection.run(
+            f"SELECT 1 FROM {self._tables} WHERE table_schema = $1::text AND table_name = $2::text "
+            "FOR UPDATE SKIP LOCKED",
+            *self._place(table),
+        )
+        return bool(locked)
 
     def claim(self, connection: Connection, plan: LoadPlan) -> bool:
         """Insert the load's row; False when it is there. A rival that inserted it first is waited for."""

@@ -77,7 +77,7 @@ class S3Destination(Destination[S3Config, S3Options]):
     def _open_delta(self, plan: LoadPlan, options: S3Options) -> DeltaSession:
         lake, other = self.delta(plan.contract, options), self.file_table(plan.contract, options)
         replaced = replaced_table(plan, lake, other)
-        table = lake.prepare()
+        table = lake.prepare(plan)
         crashed = bool(lake.clear_attempts())
         return DeltaSession(
             self.config,

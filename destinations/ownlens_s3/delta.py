@@ -26,7 +26,6 @@ from ownlens_plugins.errors import Rejected, Retryable
 
 from .columns import TAG, from_lake, lake_field, lake_schema
 from .config import S3Options
-from .counting import count_rows
 from .covering import holds_all
 from .datafiles import DataFile
 from .evolution import HeldColumn, missing_columns, require_distinct_names
@@ -46,6 +45,7 @@ from .ledger import (
 )
 from .merging import COMMIT_ONLY, merge
 from .paths import LOG, Layout, layout_of
+from .stats import count_rows
 
 CHECKPOINT_EVERY = 100
 _PREPARE_TRIES = 10
@@ -113,8 +113,8 @@ class DeltaLake:
 
     # -- before data moves ------------------------------------------------------------------------------------------
 
-    def prepare(self, plan: LoadPlan) -> DeltaTable:
-        """Create the table, or add the contract's new columns to it.
+    def prepare(self, plan: LoadPlan | None = None) -> DeltaTable:
+        """Create the table, or add the contract's new columns to it, for a plan that is to be loaded into it.
 
         Raises:
             Rejected: the contract does not fit the table, or the table is not what its loads left.
@@ -123,7 +123,8 @@ class DeltaLake:
         for attempt in range(_PREPARE_TRIES):
             try:
                 table = self.open() or self._create()
-                self.require_own(table, plan)
+                if plan is not None:
+                    self.require_own(table, plan)
                 added = self._missing(table)
                 if not added:
                     return table

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -232,17 +232,21 @@ class FileTable:
                 self.folder.delete([file.path for file in found.files])
             self.folder.delete([_name(sequence)])
 
-    def read(self, manifest: Manifest) -> Iterator[pa.RecordBatch]:
-        """Stream the rows of a manifest in contract types."""
+    def read(self, manifest: Manifest, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Stream the rows of a manifest in contract types; columns that are not asked for may be null."""
         for file in manifest.files:
-            for batch in self._file_batches(manifest, file):
+            for batch in self._file_batches(manifest, file, columns):
                 yield from_lake(self.contract, _with_partition(batch, manifest.partition, file.partition))
 
-    def _file_batches(self, manifest: Manifest, file: DataFile) -> Iterator[pa.RecordBatch]:
+    def _file_batches(
+        self, manifest: Manifest, file: DataFile, columns: Collection[str] | None
+    ) -> Iterator[pa.RecordBatch]:
         with self.folder.open_input(file.path) as source:
             if manifest.format == "parquet":
                 with pq.ParquetFile(source) as parquet:
-                    yield from parquet.iter_batches(batch_size=ROWS_PER_BATCH)
+                    there = parquet.schema_arrow.names
+                    wanted = there if columns is None else [name for name in there if name in columns]
+                    yield from parquet.iter_batches(batch_size=ROWS_PER_BATCH, columns=wanted)
                 return
             yield from self._json_batches(manifest, file, source)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from itertools import count
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,6 @@ from tests.postgresql_servers import debian_programs, running_server
 from .servers import SETTINGS, Cluster
 from .stores import three_stores
 from .worlds import World
-
-_NUMBERS = count(1)
 
 
 @pytest.fixture(scope="session")
@@ -35,12 +32,30 @@ def engine_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def engine(engine_path: Path) -> Iterator[Path]:
-    """Keep the embedded engine open for a module; a process can open one folder only."""
+def holder(engine_path: Path) -> Iterator[Store]:
+    """Keep the embedded engine open for a module: it takes a while to open, and a process can open one folder only."""
     holder = Store(ClickHouseConfig(interface="chdb", path=engine_path, database="default"))
     holder.run("SELECT 1")
-    yield engine_path
+    yield holder
     holder.close()
+
+
+@pytest.fixture
+def engine(holder: Store, engine_path: Path) -> Path:
+    return engine_path
+
+
+@contextmanager
+def a_world(cluster: Cluster, targets: Path, engine: Path, folder: Path) -> Iterator[World]:
+    """Make databases for one world, and drop them afterwards."""
+    name = cluster.new_database()
+    with new_database(targets) as target:
+        world = World(cluster.primary, name, folder / name, three_stores(folder / name, target, engine, name))
+        yield world
+        world.close()
+    with closing(Store(ClickHouseConfig(interface="chdb", path=engine, database="default"))) as store:
+        store.run(f"DROP DATABASE IF EXISTS {name} SYNC")
+    cluster.drop_database(name)
 
 
 @pytest.fixture
@@ -48,17 +63,7 @@ def make_world(
     cluster: Cluster, postgresql_folder: Path, engine: Path, tmp_path: Path
 ) -> Iterator[Callable[[], World]]:
     with ExitStack() as stack:
-
-        def make() -> World:
-            name = cluster.new_database()
-            stack.callback(cluster.drop_database, name)
-            target = stack.enter_context(new_database(postgresql_folder))
-            folder = tmp_path / name
-            world = World(cluster.primary, name, folder, three_stores(folder, target, engine, name))
-            stack.callback(world.close)
-            return world
-
-        yield make
+        yield lambda: stack.enter_context(a_world(cluster, postgresql_folder, engine, tmp_path))
 
 
 @pytest.fixture

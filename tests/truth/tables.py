@@ -46,7 +46,7 @@ PROFILES = contract(
     "entity",
     {"profile_id": "int64", "note": "text?", "created_at": "timestamptz", "updated_at": "timestamptz?"},
     cursor=["updated_at", "created_at"],
-    destinations={"clickhouse": {"partition": "none"}},
+    destinations={"s3": {"partition": "none"}, "clickhouse": {"partition": "none"}},
 )
 AUTHORS = contract(
     "authors",

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 from ownlens_plugins.contracts import TableContract
-from ownlens_plugins.engine.sources.source import Extracted, Selection, Snapshot
 from ownlens_plugins.errors import OwnLensError
 from tests.postgresql_servers import PASSWORD
 
+from .overtaking import Overtaken
 from .servers import Cluster
 from .stores import drop_table
 from .tables import ARTICLES, AUTHORS, BOOKS, CLICKS, PROFILES, SECTIONS, VIEWS, VISITS, create
@@ -30,23 +30,6 @@ def clicks(world: World) -> World:
 def click(world: World, *numbers: int, at: str = "now()") -> None:
     for number in numbers:
         world.execute(f"INSERT INTO clicks VALUES ({number}, 'n', 1, '{{a}}', now(), {at})")
-
-
-class Overtaken:
-    """A snapshot in which something happens between the run's decision and its first row."""
-
-    def __init__(self, inner: Snapshot, happens: Callable[[], object]) -> None:
-        self._inner, self._happens = inner, happens
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    @contextmanager
-    def read(self, contract: TableContract, selection: Selection) -> Iterator[Extracted]:
-        happens, self._happens = self._happens, lambda: None
-        happens()
-        with self._inner.read(contract, selection) as extracted:
-            yield extracted
 
 
 # --- two runs at once

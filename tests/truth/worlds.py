@@ -27,7 +27,10 @@ from ownlens_plugins.testing import make_plan
 from ownlens_plugins.testing.comparing import row_texts
 from tests.postgresql_servers import OWNER, PASSWORD, PostgreSQLServer
 
+from .expecting import Look, key_of
+
 _TRIES = 4
+_REFUSED = "coalesce(NOT isfinite(seen_at) OR array_ndims(tags) > 1 OR price = 'NaN' OR abs(price) >= 1000000, false)"
 _SWEEPS = "sweep_deletes" in inspect.signature(stage_table).parameters
 
 
@@ -61,6 +64,19 @@ class World:
         where = server or self.place or self.primary
         found = where.sql(f"SELECT {names} FROM {self.schema}.{contract.table}", database=self.database)
         return [dict(zip(contract.column_names, row, strict=True)) for row in found]
+
+    def look(self, contract: TableContract) -> Look:
+        """Return the table as a run would see it now, told apart by what the contract's types can hold."""
+        where, names = self.place or self.primary, [c.name for c in contract.columns]
+        checked = "price" in names
+        # An infinite moment has no value in Python.
+        listed = ", ".join("CASE WHEN isfinite(seen_at) THEN seen_at END" if n == "seen_at" else n for n in names)
+        query = f"SELECT {_REFUSED if checked else 'false'}, {listed} FROM {self.schema}.{contract.table}"
+        look = Look({}, {})
+        for refused, *values in where.sql(query, database=self.database):
+            row = dict(zip(names, values, strict=True))
+            (look.bad if refused else look.good)[key_of(contract)(row)] = row
+        return look
 
     # --- runs
 
@@ -139,6 +155,10 @@ class World:
         """Check that all three stores hold what the source holds now, row by row."""
         self.require(contract, self.rows(contract, self.place or self.primary), promise)
 
+    def contents(self, contract: TableContract) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows of each store as Python values."""
+        return {name: _plain(self.landed(name, contract)) for name in self.stores}
+
     def close(self) -> None:
         for destination in self.stores.values():
             destination.close()
@@ -156,6 +176,11 @@ def _again(destination: Destination[Any, Any], contract: TableContract, area: St
         except Retryable:
             if not left:
                 raise
+
+
+def _plain(table: pa.Table) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
 
 
 def table_of(contract: TableContract, rows: Sequence[Mapping[str, Any]]) -> pa.Table:

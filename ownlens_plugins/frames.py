@@ -17,7 +17,8 @@ from .engine.outcomes import LoadOutcome, Status
 from .engine.running import load_table
 from .engine.scrubbing import Scrubber, secrets_of
 from .engine.sources.source import Extracted
-from .engine.staging import StageRequest, StagingArea
+from .engine.staging import StagingArea
+from .engine.windows import StageRequest
 from .errors import OwnLensError, Rejected, SettingsInvalid, SourceInvalid, UnknownName
 from .registry import Registry
 from .settings import DEFAULT_PROFILE, Profile, load_profile

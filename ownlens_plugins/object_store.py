@@ -92,6 +92,10 @@ class S3Folder:
             raise
         return True
 
+    def put(self, name: str, content: bytes) -> None:
+        bucket, key = self._place(name)
+        self._s3.put_object(Bucket=bucket, Key=key, Body=content)
+
     def read(self, name: str) -> bytes | None:
         bucket, key = self._place(name)
         client = self._s3

@@ -58,6 +58,10 @@ class ObjectFolder(Protocol):
         """Write a new object durably; return False, without a change, when the name is taken."""
         ...
 
+    def put(self, name: str, content: bytes) -> None:
+        """Write an object, replacing an older one in one step."""
+        ...
+
     def read(self, name: str) -> bytes | None: ...
 
     def list(self, prefix: str) -> list[str]:
@@ -89,6 +93,16 @@ class LocalFolder:
             draft.unlink(missing_ok=True)
         _sync_folder(target.parent)
         return True
+
+    def put(self, name: str, content: bytes) -> None:
+        target = Path(self.uri(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}")
+        try:
+            _write_synced(draft, content)
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def read(self, name: str) -> bytes | None:
         try:

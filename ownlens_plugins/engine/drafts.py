@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..api import StagedPart, TouchedSlice
-from ..contracts import TableContract
+from ..contracts import Extraction, TableContract
 
 ROWS_PER_GROUP = 131_072
 ROWS_PER_PART = 4 * ROWS_PER_GROUP
@@ -26,7 +26,8 @@ _CHUNK = 1 << 20
 class DraftParts:
     """Rolls batches into Parquet files of at most `ROWS_PER_PART` rows; memory stays at one row group.
 
-    Equal rows in equal order make equal files, however they are cut into batches.
+    Equal rows in equal order make equal files, however they are cut into batches. `days` are the days of rows of a
+    table that is extracted by days.
     """
 
     contract: TableContract
@@ -39,6 +40,7 @@ class DraftParts:
     _in_part: int = 0
     _first: Any = None
     _last: Any = None
+    days: frozenset[date] = frozenset()
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Write all batches and close the last part."""
@@ -65,6 +67,8 @@ class DraftParts:
         bounds = pc.min_max(batch.column(self.contract.partition_by)).as_py()
         self._first = bounds["min"] if self._first is None else min(self._first, bounds["min"])
         self._last = bounds["max"] if self._last is None else max(self._last, bounds["max"])
+        if self.contract.extraction is Extraction.DAYS:
+            self.days |= frozenset(pc.unique(batch.column(self.contract.partition_by)).to_pylist())
 
     def _flush(self) -> None:
         if not self._pending:
@@ -99,6 +103,11 @@ class DraftParts:
         if self.contract.partition_by is None or self._first is None:
             return None
         return TouchedSlice(self.contract.partition_by, _day(self._first), _day(self._last))
+
+    @property
+    def kept(self) -> int:
+        """The rows that are in the files now: fewer than were written, once rows were taken out."""
+        return sum(pq.read_metadata(file).num_rows for file in self._files)
 
     def seal(self) -> list[StagedPart]:
         """Bring every file to disk for good and describe it; `uri` is still the file's name."""

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from ..api import StagedPart, TouchedSlice, Window
+from ..api import Covers, StagedPart, TouchedSlice, Window
 from ..errors import Rejected
+from .sources.source import Seen
 
 FORMAT = 1
 Content = bytes
+DayRows = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One staged set. `parts[].uri` and `quarantine` are relative to the staging folder."""
+    """One staged set. `parts[].uri` and `quarantine` are relative to the staging folder.
+
+    `source` is the place that the rows came from, and `seen` what its snapshot had seen; frames have neither.
+    `day_rows` counts the source's rows by day, for tables extracted by days. `left_out` counts extracted rows that
+    earlier sets hold already, `left_out_changed` those of an append that differ from what was staged.
+    """
 
     table: str
     sequence: int
@@ -37,6 +44,13 @@ class Manifest:
     staged_at: datetime
     quarantine: str | None
     key_violations: int
+    covers: Covers | None = None
+    source: Mapping[str, str] | None = None
+    seen: Seen | None = None
+    day_rows: DayRows | None = None
+    left_out: int = 0
+    left_out_changed: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> Content:
         """Return the manifest as the bytes of its object."""
@@ -56,13 +70,21 @@ class Manifest:
         values["parts"] = tuple(StagedPart(**part) for part in values["parts"])
         values["window"] = Window(*(_moment(values["window"][name]) for name in ("start", "end")))
         values["touched"] = _touched(values["touched"])
+        values["covers"] = _covers(values.get("covers"))
+        values["seen"] = seen_of(values.get("seen"))
         values["staged_at"] = datetime.fromisoformat(values["staged_at"])
         return Manifest(**values)
 
 
-def set_digest(parts: Sequence[StagedPart], schema: dict[str, str], *, replaces: bool) -> str:
+def set_digest(
+    parts: Sequence[StagedPart], schema: dict[str, str], *, replaces: bool, covers: Covers | None = None
+) -> str:
     """Return the SHA-256 (hex) of a staged set: the content of its parts, their order, the schema and its meaning."""
-    digest = hashlib.sha256(json.dumps([schema, replaces]).encode())
+    # Whole tables and whole days are told by the rows themselves, but for what is no longer there.
+    meaning: list[Any] = [schema, replaces]
+    if covers is not None and (covers.keys_only or covers.days is not None):
+        meaning.append([covers.keys_only, [day.isoformat() for day in covers.days or ()]])
+    digest = hashlib.sha256(json.dumps(meaning).encode())
     for part in parts:
         digest.update(f"{part.part_id}:{part.rows}:{part.sha256}\n".encode())
     return digest.hexdigest()
@@ -76,6 +98,19 @@ def _plain(value: Any) -> str:
 
 def _moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
+
+
+def seen_of(values: Mapping[str, Any] | None) -> Seen | None:
+    """Return what a snapshot had seen, from JSON values."""
+    return None if values is None else Seen(**values)
+
+
+def _covers(values: Mapping[str, Any] | None) -> Covers | None:
+    if values is None:
+        return None
+    days = values["days"]
+    listed = None if days is None else tuple(map(date.fromisoformat, days))
+    return Covers(values["column"], listed, values["keys_only"])
 
 
 def _touched(values: dict[str, str] | None) -> TouchedSlice | None:

@@ -1,32 +1,17 @@
-"""Decide what a run stages, and which staged sets a destination still lacks."""
+"""Decide which staged sets a destination still lacks, and how each is loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from ..api import Destination, LoadPlan, Window
-from ..contracts import Extraction, Kind, Strategy, TableContract, parse_type
+from ..api import Covers, Destination, LoadPlan
+from ..contracts import Kind, Strategy, TableContract, parse_type
 from ..errors import Rejected
 from ..registry import Registry
 from .manifest import Manifest
-from .staging import StageRequest, StagingArea
-
-
-def next_request(
-    contract: TableContract, manifests: Sequence[Manifest], closes_at: datetime, *, full_refresh: bool
-) -> StageRequest:
-    """Return what the next staged set of a table should hold, given the sets before it."""
-    if full_refresh or contract.extraction is Extraction.WHOLE:
-        return StageRequest(Extraction.WHOLE, Window(None, closes_at), full_refresh=full_refresh)
-    return StageRequest(contract.extraction, Window(_reached(manifests), closes_at))
-
-
-def _reached(manifests: Sequence[Manifest]) -> datetime | None:
-    # Sets of frames that a caller handed in carry no window.
-    return max((m.window.end for m in manifests if m.window.end is not None), default=None)
+from .staging import StagingArea
 
 
 @dataclass(frozen=True)
@@ -50,11 +35,31 @@ def pending(
         plan = plan_load(destination, contract, manifest, area, registry)
         if destination.find_commit(plan):
             return Pending(tuple(missing), plan)
-        _check_schema(contract, manifest)
+        if manifest.covers is None or not manifest.covers.keys_only:
+            _check_schema(contract, manifest)
         missing.insert(0, plan)
-        if plan.strategy is Strategy.OVERWRITE:  # it replaces all that older sets could bring
+        if _replaces_all(plan):  # all that older sets could bring
             break
+    else:
+        _check_complete(destination, contract, missing)
     return Pending(tuple(missing), None)
+
+
+def _replaces_all(plan: LoadPlan) -> bool:
+    return plan.strategy is Strategy.OVERWRITE or (plan.covers == Covers() and plan.strategy is Strategy.UPSERT)
+
+
+def _check_complete(destination: Destination[Any, Any], contract: TableContract, missing: Sequence[LoadPlan]) -> None:
+    """Refuse to begin in the middle of a table's log, when its beginning is gone.
+
+    Raises:
+        Rejected: the destination has no load of this table, and staging no longer holds the first sets.
+    """
+    if missing and missing[0].sequence > 1:
+        raise Rejected(
+            f"{contract.table}: {destination.name} holds no load of this table, and its staged sets before "
+            f"{missing[0].sequence} are gone; fill it with --full-refresh"
+        )
 
 
 def plan_load(
@@ -70,18 +75,47 @@ def plan_load(
         Rejected: the set is a full refresh, and the destination offers no overwrite.
     """
     options = registry.options(destination.name, contract)
+    require_deletes(destination, contract, options.strategy)
+    strategy = _strategy(destination, contract, options.strategy, manifest)
+    covers = _covers(contract, strategy, manifest)
+    # A set of keys says what is gone, and has no rows for a destination that keeps it.
+    is_idle = manifest.covers is not None and manifest.covers.keys_only and covers is None
     return LoadPlan(
         contract=contract,
         destination=destination.name,
-        strategy=_strategy(destination, contract, options.strategy, manifest),
+        strategy=strategy,
         options=options,
         sequence=manifest.sequence,
         digest=manifest.digest,
-        parts=area.parts(manifest),
+        parts=() if is_idle else area.parts(manifest),
         window=manifest.window,
         touched=manifest.touched,
         rejected=manifest.rejected,
+        covers=covers,
     )
+
+
+def _covers(contract: TableContract, strategy: Strategy, manifest: Manifest) -> Covers | None:
+    """Return the part of the table in which a load deletes what is gone.
+
+    An append keeps every row that it ever got, which is what it is for.
+    """
+    if contract.deletes == "keep" or strategy is Strategy.APPEND:
+        return None
+    return manifest.covers
+
+
+def require_deletes(destination: Destination[Any, Any], contract: TableContract, strategy: Strategy) -> None:
+    """Refuse a table whose deletes follow where the destination cannot let them.
+
+    Raises:
+        Rejected: it cannot.
+    """
+    if contract.deletes == "follow" and strategy is Strategy.UPSERT and not destination.follows_deletes:
+        raise Rejected(
+            f"{contract.table}: {destination.name} cannot delete rows by an upsert, and this table's deletes follow; "
+            f"set deletes: keep, or destinations.{destination.name}.strategy: overwrite where whole tables are staged"
+        )
 
 
 def _strategy(

@@ -8,34 +8,66 @@ from dataclasses import replace
 from typing import Any
 
 from ..api import Destination, LoadPlan, LoadResult
-from ..contracts import Strategy, TableContract
+from ..contracts import Extraction, Strategy, TableContract
 from ..errors import Retryable
 from ..powers import SupportsQuarantine
 from ..registry import Registry
 from .loading import load
+from .manifest import Manifest
 from .outcomes import LoadOutcome, StageOutcome, summed
-from .planning import next_request, pending
-from .sources.source import Selection, Snapshot
+from .planning import pending
+from .sources.source import Snapshot
 from .staging import StagingArea
+from .windows import StageRequest, keys_of, keys_request, next_request
 
 logger = logging.getLogger("ownlens.load")
 
 
 def stage_table(
-    contract: TableContract, snapshot: Snapshot, area: StagingArea, *, full_refresh: bool = False
+    contract: TableContract,
+    snapshot: Snapshot,
+    area: StagingArea,
+    *,
+    full_refresh: bool = False,
+    sweep_deletes: bool = False,
+    source_moved: bool = False,
 ) -> StageOutcome:
     """Extract a table's new rows from a snapshot and store them as the next staged set.
+
+    With `sweep_deletes`, the keys of a table whose deletes follow are stored as another set, where no set shows what is
+    gone. `source_moved` goes on after sets that came from another place.
 
     Raises:
         SourceInvalid, Rejected, Retryable: nothing was staged.
     """
     started = time.monotonic()
-    request = next_request(contract, area.manifests(contract.table), snapshot.closes_at, full_refresh=full_refresh)
-    with snapshot.read(contract, Selection(request.extraction, request.window)) as extracted:
-        manifest = area.stage(contract, extracted, request)
-    outcome = StageOutcome(contract.table, manifest, time.monotonic() - started)
+    manifests, noted = area.manifests(contract.table), area.noted(contract.table)
+    request = next_request(contract, snapshot, manifests, noted, full_refresh=full_refresh, source_moved=source_moved)
+    manifest = None if request is None else _stage(contract, snapshot, area, request)
+    swept = stage_keys(contract, snapshot, area) if sweep_deletes and request is not None else None
+    outcome = StageOutcome(contract.table, manifest or swept, time.monotonic() - started)
     _log_staged(contract, outcome)
     return outcome
+
+
+def _stage(contract: TableContract, snapshot: Snapshot, area: StagingArea, request: StageRequest) -> Manifest | None:
+    with snapshot.read(contract, request.selection) as extracted:
+        manifest = area.stage(contract, extracted, request)
+    if manifest is None:
+        area.note(contract.table, request)
+    return manifest
+
+
+def stage_keys(contract: TableContract, snapshot: Snapshot, area: StagingArea) -> Manifest | None:
+    """Stage the keys of a table whose deletes follow, so that destinations delete the rows of all other keys."""
+    if contract.deletes != "follow" or contract.extraction is not Extraction.WINDOW:
+        return None
+    latest = area.latest(contract.table)
+    if latest is None:
+        return None
+    request = keys_request(contract, snapshot, latest)
+    with snapshot.read(contract, request.selection) as extracted:
+        return area.stage(keys_of(contract), extracted, request)
 
 
 def _log_staged(contract: TableContract, outcome: StageOutcome) -> None:
@@ -55,6 +87,12 @@ def _log_staged(contract: TableContract, outcome: StageOutcome) -> None:
         manifest.window.end,
         outcome.seconds,
     )
+    if manifest.left_out_changed:
+        logger.warning(
+            "%s: %d rows of keys that were staged before have changed at the source; an append keeps what it has",
+            contract.table,
+            manifest.left_out_changed,
+        )
 
 
 def load_table(

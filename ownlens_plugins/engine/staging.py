@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..api import StagedPart, Window, new_attempt
+from ..api import Covers, StagedPart, TouchedSlice, new_attempt
 from ..contracts import Extraction, TableContract
 from ..errors import Rejected, Retryable
 from ..object_store import S3Folder, explained
@@ -24,25 +24,18 @@ from ..registry import Registry
 from ..storage import ObjectFolder, filesystem, is_s3, object_folder, publish_folder
 from .conforming import Conformed
 from .drafts import DraftParts
+from .leaving_out import KnownSet, Repeated, appends, find_repeated
 from .manifest import Manifest, set_digest
+from .progress import Progress
 from .refusals import RefusedRow, raw_row
 from .sources.source import Extracted
 from .sweeping import DRAFT_PREFIX, sweep, sweep_objects
 from .transforming import transformed
 from .uniqueness import find_doubles, take_out
+from .windows import StageRequest
 
 _REPEATED = "key: another row of this set has the same key, and an append takes each key once"
 _NULL_KEY = "is null"
-
-
-@dataclass(frozen=True, slots=True)
-class StageRequest:
-    """What to stage: the rows' extent and meaning. `once` looks for the same content among all earlier sets."""
-
-    extraction: Extraction
-    window: Window
-    full_refresh: bool = False
-    once: bool = False
 
 
 class StagingArea:
@@ -64,6 +57,19 @@ class StagingArea:
         with self._explained(table, "list the staged sets"):
             names = self._folder.list(f"{_slug(table)}/manifests")
             return self._manifest(names[-1]) if names else None
+
+    def noted(self, table: str) -> Progress | None:
+        """Return what the last run that found nothing new has seen."""
+        with self._explained(table, "read what the last run has seen"):
+            content = self._folder.read(_progress_name(table))
+        return None if content is None else Progress.from_json(content)
+
+    def note(self, table: str, request: StageRequest) -> None:
+        """Note that a request brought nothing new, so that the next one need not look as far back."""
+        if request.after and request.window.end is not None:
+            progress = Progress(request.after, request.window.end, request.seen, request.day_rows)
+            with self._explained(table, "note what this run has seen"):
+                self._folder.put(_progress_name(table), progress.to_json())
 
     def _explained(self, table: str, doing: str) -> AbstractContextManager[None]:
         return explained(f"{table}: staging could not {doing}") if is_s3(self.uri) else nullcontext()
@@ -89,12 +95,14 @@ class StagingArea:
             The new set, an earlier set with the same content, or None when there is nothing new.
 
         Raises:
-            Rejected: rows break the contract and its `on_bad_value` is `fail`; nothing is staged then.
+            Rejected: rows break the contract and its `on_bad_value` is `fail`, or the source lost all its rows;
+            nothing is staged then.
             Retryable: another process staged this table at the same time.
         """
         with self._draft_folder(contract.table) as folder:
-            draft = self._write(contract, extracted, folder)
+            draft = self._write(contract, extracted, folder, request)
             _refuse_if_failing(contract, draft.refused)
+            self._refuse_if_emptied(contract, draft, request)
             with self._explained(contract.table, "publish a set"):
                 return self._publish(contract, draft, request)
 
@@ -114,18 +122,54 @@ class StagingArea:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _write(self, contract: TableContract, extracted: Extracted, folder: Path) -> _Draft:
+    def _write(self, contract: TableContract, extracted: Extracted, folder: Path, request: StageRequest) -> _Draft:
         conformed = Conformed(contract, extracted)
         parts = DraftParts(contract, folder / "parts")
         parts.write(conformed.batches())
         refused = conformed.refused
-        if self._registry.has_transforms and parts.rows:
+        if self._registry.has_transforms and parts.rows and not request.keys_only:
             parts, more = self._transform(contract, parts, folder)
             refused += more
         doubles = take_out(find_doubles(contract, parts.files), contract)
         if contract.version_by is None:
             refused += _repeated(doubles)
-        return _Draft(parts, refused)
+        # A key that cannot be kept is in no store: nothing hangs on it.
+        kept = [] if request.keys_only else refused
+        return _Draft(parts, kept, self._leave_out(contract, parts, request))
+
+    def _refuse_if_emptied(self, contract: TableContract, draft: _Draft, request: StageRequest) -> None:
+        """Refuse a set that would take a table from some rows to none, unless the contract allows it.
+
+        Raises:
+            Rejected: it would.
+        """
+        emptied = request.extraction is Extraction.WHOLE and not draft.parts.kept
+        if request.extraction is Extraction.DAYS and request.day_rows is not None:
+            emptied = not request.day_rows and bool(request.gone)
+        if emptied and not contract.allow_empty and self._has_rows(contract.table):
+            raise Rejected(
+                f"{contract.table}: the source has no rows any more, and the destinations would be emptied; bring the "
+                "rows back, or set allow_empty: true in the contract"
+            )
+
+    def _has_rows(self, table: str) -> bool:
+        """Tell whether the destinations hold rows, as far as staging knows."""
+        for manifest in reversed(self.manifests(table)):
+            if manifest.rows:
+                return True
+            if manifest.extraction == Extraction.WHOLE.value:
+                return False
+        return False
+
+    def _leave_out(self, contract: TableContract, parts: DraftParts, request: StageRequest) -> Repeated:
+        """Take rows out of the draft that earlier sets hold; days stay whole."""
+        if request.extraction is not Extraction.WINDOW or not request.known or not parts.rows:
+            return Repeated({})
+        known = [KnownSet(each.sequence, self.parts(each), dict(each.schema)) for each in request.known]
+        with self._explained(contract.table, "read earlier staged sets"):
+            repeated = find_repeated(contract, parts.files, known, request.window.start)
+        take_out(repeated.rows, contract)
+        return repeated
 
     def _transform(
         self, contract: TableContract, parts: DraftParts, folder: Path
@@ -141,13 +185,15 @@ class StagingArea:
     def _publish(self, contract: TableContract, draft: _Draft, request: StageRequest) -> Manifest | None:
         sealed = draft.parts.seal()
         schema = {column.name: str(column) for column in contract.columns}
-        digest = set_digest(sealed, schema, replaces=request.full_refresh)
+        covers = _covers(draft.parts, request)
+        digest = set_digest(sealed, schema, replaces=request.full_refresh, covers=covers)
         latest = self.latest(contract.table)
+        after = self._following(contract, latest, request)
         if same := self._same_content(contract, latest, digest, len(draft.refused), request):
             return same if request.once else None
-        if latest is not None and not sealed and not draft.refused and not _holds_all(request):
+        if latest is not None and not sealed and not draft.refused and not (_holds_all(request) or request.gone):
             return None
-        sequence = 1 if latest is None else latest.sequence + 1
+        sequence = after + 1
         folder = f"{_slug(contract.table)}/{sequence:08d}-{new_attempt()}"
         self._upload(draft, folder)
         manifest = Manifest(
@@ -161,13 +207,19 @@ class StagingArea:
             extraction=request.extraction.value,
             full_refresh=request.full_refresh,
             window=request.window,
-            touched=draft.parts.touched,
+            touched=_widened(draft.parts, request.gone),
             schema=schema,
             contract_fingerprint=contract.fingerprint,
             ownlens_version=version("ownlens"),
             staged_at=datetime.now(UTC),
             quarantine=f"{folder}/quarantine.parquet" if draft.refused else None,
             key_violations=sum(_breaks_key(contract, row) for row in draft.refused),
+            covers=covers,
+            source=request.source,
+            seen=request.seen,
+            day_rows=request.day_rows,
+            left_out=draft.repeated.count,
+            left_out_changed=draft.repeated.changed,
         )
         name = _manifest_name(contract.table, sequence)
         if self._folder.create(name, manifest.to_json()):
@@ -177,7 +229,18 @@ class StagingArea:
             return manifest  # by an earlier try of this put, whose answer was lost
         if there is not None:  # else that try may be under way still, and land
             self._folder.remove(folder)
-        raise Retryable(f"{contract.table}: another run staged set {sequence} at the same time; run it again")
+        raise _rival(contract, sequence)
+
+    def _following(self, contract: TableContract, latest: Manifest | None, request: StageRequest) -> int:
+        """Return the number of the set that this one succeeds.
+
+        What to extract was decided from that very set. With another one in between, rows would be staged twice: the
+        number is claimed by its name, so this must stay the number that was decided from, and never the newest one.
+        """
+        newest = 0 if latest is None else latest.sequence
+        if request.after is None or request.after == newest:
+            return newest
+        raise _rival(contract, newest)
 
     def _same_content(
         self, contract: TableContract, latest: Manifest | None, digest: str, rejected: int, request: StageRequest
@@ -185,12 +248,12 @@ class StagingArea:
         if latest is None or request.full_refresh:
             return None
         # A further row that was refused is news, although the rows that were kept are the same.
-        if request.once:
+        if request.once and appends(contract):
             known = self.manifests(contract.table)
             return next((old for old in known if (old.digest, old.rejected) == (digest, rejected)), None)
         # An earlier set of equal content is not the same: the table may have changed and changed back.
         same = (latest.digest, latest.rejected) == (digest, rejected)
-        return latest if same and _holds_all(request) else None
+        return latest if same and (request.once or request.extraction is not Extraction.WINDOW) else None
 
     def _upload(self, draft: _Draft, folder: str) -> None:
         if draft.refused:
@@ -220,6 +283,7 @@ class StagingArea:
 class _Draft:
     parts: DraftParts
     refused: list[RefusedRow]
+    repeated: Repeated
 
 
 def _slug(table: str) -> str:
@@ -229,6 +293,31 @@ def _slug(table: str) -> str:
 
 def _manifest_name(table: str, sequence: int) -> str:
     return f"{_slug(table)}/manifests/{sequence:08d}.json"
+
+
+def _progress_name(table: str) -> str:
+    return f"{_slug(table)}/progress.json"
+
+
+def _rival(contract: TableContract, sequence: int) -> Retryable:
+    return Retryable(f"{contract.table}: another run staged set {sequence} at the same time; run it again")
+
+
+def _covers(parts: DraftParts, request: StageRequest) -> Covers | None:
+    """Return what the set holds completely. A day of which every row was refused is not gone, and stays out."""
+    if request.extraction is Extraction.WHOLE:
+        return Covers(keys_only=request.keys_only)
+    if request.extraction is Extraction.DAYS:
+        return Covers(parts.contract.partition_by, tuple(sorted(parts.days | request.gone)))
+    return None
+
+
+def _widened(parts: DraftParts, gone: frozenset[date]) -> TouchedSlice | None:
+    column, touched = parts.contract.partition_by, parts.touched
+    if not gone or column is None:
+        return touched
+    days = [*gone, *((touched.first, touched.last) if touched else ())]
+    return TouchedSlice(column, min(days), max(days))
 
 
 def _holds_all(request: StageRequest) -> bool:

@@ -12,7 +12,8 @@ from ownlens_plugins.api import Window
 from ownlens_plugins.contracts import Extraction, TableContract, contract_from
 from ownlens_plugins.engine.manifest import Manifest
 from ownlens_plugins.engine.sources.source import Extracted
-from ownlens_plugins.engine.staging import StageRequest, StagingArea
+from ownlens_plugins.engine.staging import StagingArea
+from ownlens_plugins.engine.windows import StageRequest
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SCHEMA = pa.schema(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,17 @@ import pytest
 from ownlens_plugins.api import Window
 from ownlens_plugins.contracts import Extraction, Strategy, TableContract
 from ownlens_plugins.engine.outcomes import LoadOutcome, Status
-from ownlens_plugins.engine.planning import next_request, pending
+from ownlens_plugins.engine.planning import pending
 from ownlens_plugins.engine.running import load_table
 from ownlens_plugins.engine.sources.source import Extracted
-from ownlens_plugins.engine.staging import StageRequest, StagingArea
+from ownlens_plugins.engine.staging import StagingArea
+from ownlens_plugins.engine.windows import StageRequest
 from ownlens_plugins.errors import Rejected, StagedSetChanged
 from ownlens_plugins.registry import Registry
 
 from .sqlite_destination import SqliteConfig, SqliteDestination
-from .staging_rows import ONCE, REFRESH, START, WHOLE, reads, row, rows, stage
+from .staging_rows import REFRESH, START, WHOLE, reads, row, rows, stage
 
-LATER = datetime(2026, 3, 1, tzinfo=UTC)
 COLUMNS = {"read_id": "int64", "title": "text?", "created_at": "timestamptz", "updated_at": "timestamptz"}
 
 
@@ -53,34 +52,6 @@ def sequences(
     destination: SqliteDestination, contract: TableContract, area: StagingArea, registry: Registry
 ) -> list[int]:
     return [plan.sequence for plan in pending(destination, contract, area, registry).plans]
-
-
-def test_the_first_window_is_open_and_each_other_starts_where_the_last_ended(area: StagingArea) -> None:
-    first = next_request(reads(), [], START, full_refresh=False)
-    assert first == StageRequest(Extraction.WINDOW, Window(None, START))
-    stage(area, reads(), rows(1), first)
-    second = next_request(reads(), area.manifests("reads"), LATER, full_refresh=False)
-    assert second == StageRequest(Extraction.WINDOW, Window(START, LATER))
-
-
-def test_frames_do_not_move_the_window(area: StagingArea) -> None:
-    stage(area, reads(), rows(1), StageRequest(Extraction.WINDOW, Window(None, START)))
-    stage(area, reads(), rows(2), ONCE)
-    request = next_request(reads(), area.manifests("reads"), LATER, full_refresh=False)
-    assert request.window == Window(START, LATER)
-
-
-@pytest.mark.parametrize(("preset", "refresh"), [("reference", False), ("reference", True), ("events", True)])
-def test_whole_tables_and_full_refreshes_have_no_start(area: StagingArea, preset: str, refresh: bool) -> None:
-    stage(area, reads(preset), rows(1), WHOLE)
-    request = next_request(reads(preset), area.manifests("reads"), LATER, full_refresh=refresh)
-    assert request == StageRequest(Extraction.WHOLE, Window(None, LATER), full_refresh=refresh)
-
-
-def test_a_window_after_a_full_refresh_starts_at_its_end(area: StagingArea) -> None:
-    stage(area, reads(), rows(1), REFRESH)
-    request = next_request(reads(), area.manifests("reads"), LATER, full_refresh=False)
-    assert request.window == Window(START, LATER)
 
 
 def test_a_destination_loads_what_it_lacks_oldest_first(
@@ -231,7 +202,7 @@ def test_a_full_refresh_heals_what_no_longer_fits(
     changed = reads(columns={**COLUMNS, "extra": "int32"})
     with pytest.raises(Rejected):
         pending(sqlite, changed, area, registry)
-    stage_rows(area, changed, [], REFRESH)
+    stage_rows(area, changed, [{**row(1), "extra": 1}], REFRESH)
     assert sequences(sqlite, changed, area, registry) == [2]
 
 

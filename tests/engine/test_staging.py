@@ -17,7 +17,8 @@ from ownlens_plugins.contracts import Extraction
 from ownlens_plugins.engine import drafts
 from ownlens_plugins.engine.manifest import Manifest
 from ownlens_plugins.engine.sources.source import Extracted
-from ownlens_plugins.engine.staging import StageRequest, StagingArea
+from ownlens_plugins.engine.staging import StagingArea
+from ownlens_plugins.engine.windows import StageRequest
 from ownlens_plugins.errors import Rejected, Retryable
 from ownlens_plugins.registry import Registry
 
@@ -122,11 +123,17 @@ def test_an_unchanged_whole_table_brings_no_new_set(area: StagingArea) -> None:
     assert area.stage(contract, extracted(rows(1, 2)), WHOLE) is None
 
 
-def test_a_whole_table_that_became_empty_is_a_change(area: StagingArea) -> None:
+def test_a_whole_table_that_became_empty_is_a_change_that_the_contract_has_to_allow(area: StagingArea) -> None:
     contract = reads("reference")
     stage(area, contract, rows(1), WHOLE)
-    emptied = stage(area, contract, [], WHOLE)
+    for request in (WHOLE, REFRESH):
+        with pytest.raises(Rejected, match="reads: the source has no rows any more"):
+            area.stage(contract, extracted([]), request)
+    assert len(area.manifests("reads")) == 1
+    allowed = reads("reference", allow_empty=True)
+    emptied = stage(area, allowed, [], WHOLE)
     assert (emptied.sequence, emptied.rows, emptied.parts) == (2, 0, ())
+    assert area.stage(allowed, extracted([]), WHOLE) is None
     assert area.stage(contract, extracted([]), WHOLE) is None
 
 

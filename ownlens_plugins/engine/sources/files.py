@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,6 +41,21 @@ class FileSource:
 class FileSnapshot:
     folder: Path
     closes_at: datetime
+
+    def identity(self, contract: TableContract) -> dict[str, str]:
+        return {"kind": "files", "folder": str(self.folder.absolute()), "table": contract.table}
+
+    def seen(self, contract: TableContract) -> None:  # noqa: ARG002
+        return None
+
+    def day_rows(self, contract: TableContract) -> dict[date, int]:
+        schema = _checked(contract, next(self._batches(contract)).schema, self.folder)
+        held: dict[date, int] = {}
+        for batch in self._aligned(contract, schema):
+            days = batch.column(contract.partition_by or "").cast(pa.date32())
+            for item in pc.value_counts(days).to_pylist():
+                held[item["values"]] = held.get(item["values"], 0) + item["counts"]
+        return held
 
     @contextmanager
     def read(self, contract: TableContract, selection: Selection) -> Iterator[Extracted]:
@@ -164,8 +179,6 @@ def _inside(contract: TableContract, selection: Selection, batch: pa.RecordBatch
     mask = pc.is_valid(values)
     if selection.window.start is not None:
         mask = pc.and_(mask, pc.greater_equal(values, _bound(selection.window.start, column.type.kind)))
-    if selection.window.end is not None:
-        mask = pc.and_(mask, pc.less(values, _bound(selection.window.end, column.type.kind)))
     # No window holds a null or a value that is no moment; such a row goes to quarantine now, instead of being lost.
     return pc.or_(pc.fill_null(mask, False), pc.is_null(values))
 

@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import queue
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pyarrow as pa
 from psycopg.conninfo import make_conninfo
 
-from ...contracts import Extraction, TableContract
+from ...contracts import TableContract
 from ...errors import Retryable, SourceInvalid
 from ...settings import PostgreSQLSourceConfig
 from .postgresql_columns import NativeType, quote, select_expressions
-from .source import Extracted, Selection
+from .postgresql_selection import rows_of
+from .postgresql_snapshot import SnapshotFacts, take_snapshot
+from .source import Extracted, Seen, Selection
 
-# A row stamped with its transaction's start time can appear as late as that transaction ends. Sessions of other
-# users are visible here only to members of pg_read_all_stats; the lag covers the rest. Our own snapshots only read.
-_CLOSES_AT = """
-SELECT least(now() - %(lag)s, (
-    SELECT min(xact_start) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name <> 'ownlens'))
-"""
-_COLUMNS = """
-SELECT c.relname, a.attname, t.typname, coalesce(e.typname, ''), t.typtype = 'e', a.attnotnull
-FROM pg_class c
-JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-JOIN pg_type d ON d.oid = a.atttypid
-JOIN pg_type t ON t.oid = CASE d.typtype WHEN 'd' THEN d.typbasetype ELSE d.oid END
-LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
-WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-"""
 _SNAPSHOT_GONE = "42704"
-Catalog = dict[str, dict[str, NativeType]]
 
 
 @dataclass(frozen=True)
@@ -52,33 +37,11 @@ class PostgreSQLSource:
         """Export one snapshot that every table's connection adopts, so that foreign keys agree."""
         with _connect(self.config) as connection:
             try:
-                closes_at, name = self._exported(connection)
-                catalog = _catalog(connection, self.config)
+                facts = take_snapshot(connection, self.config.db_schema, self.lag)
             except psycopg.Error as error:
                 raise _translated("source postgresql", error) from error
-            with closing(_SnapshotConnections(_conninfo(self.config), name)) as connections:
-                yield PostgreSQLSnapshot(self.config, closes_at, connections, catalog)
-
-    def _exported(self, connection: psycopg.Connection[Any]) -> tuple[datetime, str]:
-        # The end is read before the snapshot is taken: transactions that end in between are then inside it.
-        closes_at = _one(connection, _CLOSES_AT, {"lag": self.lag})
-        connection.commit()
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        connection.read_only = True
-        return closes_at, _one(connection, "SELECT pg_export_snapshot()")
-
-
-def _one(connection: psycopg.Connection[Any], statement: str, values: dict[str, Any] | None = None) -> Any:
-    row = connection.execute(statement.encode(), values).fetchone()
-    assert row is not None
-    return row[0]
-
-
-def _catalog(connection: psycopg.Connection[Any], config: PostgreSQLSourceConfig) -> Catalog:
-    tables: Catalog = {}
-    for table, column, *native in connection.execute(_COLUMNS, {"schema": quote(config.db_schema)}):
-        tables.setdefault(table, {})[column] = NativeType(*native)
-    return tables
+            with closing(_SnapshotConnections(_conninfo(self.config), facts.name)) as connections:
+                yield PostgreSQLSnapshot(self.config, facts, connections)
 
 
 class _SnapshotConnections:
@@ -124,66 +87,64 @@ class PostgreSQLSnapshot:
     """One exported snapshot, which every connection that reads has adopted."""
 
     config: PostgreSQLSourceConfig
-    closes_at: datetime
+    facts: SnapshotFacts
     connections: _SnapshotConnections
-    catalog: Catalog
+
+    @property
+    def closes_at(self) -> datetime:
+        return self.facts.moment
+
+    def identity(self, contract: TableContract) -> dict[str, str]:
+        place = {"database": self.config.database, "schema": self.config.db_schema, "table": contract.table}
+        return {"kind": "postgresql", "system": self.facts.seen.system, **place}
+
+    def seen(self, contract: TableContract) -> Seen | None:
+        return self.facts.seen if contract.table in self.facts.telling else None
+
+    def day_rows(self, contract: TableContract) -> dict[date, int]:
+        day = quote(contract.partition_by or "")
+        self._columns(contract)
+        counted = f"SELECT {day} AS day, count(*) AS held FROM {self._relation(contract)}"
+        with self._reading(contract, f"{counted} WHERE isfinite({day}) GROUP BY 1") as reader:
+            table = reader.read_all()
+        return dict(zip(table.column("day").to_pylist(), table.column("held").to_pylist(), strict=True))
 
     @contextmanager
     def read(self, contract: TableContract, selection: Selection) -> Iterator[Extracted]:
         """Stream the selected rows of a table; whole tables come ordered by key, so equal rows stage equal bytes."""
-        statement = self._statement(contract, selection)
+        with self._reading(contract, self._statement(contract, selection)) as reader:
+            yield Extracted(_flat(reader, contract.table), checked=True)
+
+    @contextmanager
+    def _reading(self, contract: TableContract, statement: str) -> Iterator[pa.RecordBatchReader]:
         import adbc_driver_manager
 
         try:
             with self.connections.lend() as connection, connection.cursor() as cursor:
                 cursor.execute(statement)
-                yield Extracted(_flat(cursor.fetch_record_batch(), contract.table), checked=True)
+                yield cursor.fetch_record_batch()
         except adbc_driver_manager.Error as error:
             raise _translated(contract.table, error) from error
 
     def _statement(self, contract: TableContract, selection: Selection) -> str:
         columns = self._columns(contract)
-        expressions = select_expressions(contract, columns, schema=self.config.db_schema)
-        relation = f"{quote(self.config.db_schema)}.{quote(contract.table)}"
-        return f"SELECT {', '.join(expressions)} FROM {relation}{_rows(contract, selection, relation, columns)}"
+        wanted = [contract.column(name) for name in contract.key] if selection.keys_only else contract.columns
+        expressions = select_expressions(contract, wanted, columns, schema=self.config.db_schema)
+        relation = self._relation(contract)
+        zone = contract.cursor_zone or self.facts.zone
+        return f"SELECT {', '.join(expressions)} FROM {relation}{rows_of(contract, selection, relation, columns, zone)}"
+
+    def _relation(self, contract: TableContract) -> str:
+        return f"{quote(self.config.db_schema)}.{quote(contract.table)}"
 
     def _columns(self, contract: TableContract) -> dict[str, NativeType]:
-        columns = self.catalog.get(contract.table)
+        columns = self.facts.catalog.get(contract.table)
         if columns is None:
             raise SourceInvalid(
                 f"{contract.table}: the source has no table {self.config.db_schema}.{contract.table}; "
                 "create it, grant SELECT on it, or leave the table out with --tables"
             )
         return columns
-
-
-def _rows(contract: TableContract, selection: Selection, relation: str, columns: Mapping[str, NativeType]) -> str:
-    if selection.extraction is Extraction.WHOLE:
-        return f" ORDER BY {', '.join(quote(name) for name in contract.key)}"
-    condition = _window(contract, selection, columns)
-    if selection.extraction is Extraction.DAYS and condition:
-        day = contract.partition_by or ""
-        touched = f"{quote(day)} IN (SELECT {quote(day)} FROM {relation} WHERE {condition})"
-        return f" WHERE {_or_null(touched, day, columns)}"
-    return f" WHERE {condition}" if condition else ""
-
-
-def _window(contract: TableContract, selection: Selection, columns: Mapping[str, NativeType]) -> str:
-    if not contract.cursor:
-        return ""
-    cursor = contract.cursor[0]
-    kind = contract.column(cursor).type.kind.value
-    bounds = [(">=", selection.window.start), ("<", selection.window.end)]
-    # Both bounds are datetimes of our own making, printed in ISO format: no outside text reaches the statement.
-    terms = [
-        f"{quote(cursor)} {sign} '{bound.isoformat()}'::{kind}" for sign, bound in bounds if bound is not None
-    ]
-    return _or_null(" AND ".join(terms), cursor, columns) if terms else ""
-
-
-def _or_null(condition: str, column: str, columns: Mapping[str, NativeType]) -> str:
-    # No window holds a null; its row goes to quarantine now, instead of being passed over for good.
-    return condition if columns[column].not_null else f"({condition} OR {quote(column)} IS NULL)"
 
 
 def _flat(reader: pa.RecordBatchReader, table: str) -> pa.RecordBatchReader:
@@ -210,8 +171,9 @@ def _strip(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _conninfo(config: PostgreSQLSourceConfig) -> str:
+def _conninfo(config: PostgreSQLSourceConfig, **session: str | None) -> str:
     password = config.password.get_secret_value() if config.password else None
+    settings = {**_session(config), **session}
     return make_conninfo(
         host=config.host,
         port=config.port,
@@ -222,7 +184,7 @@ def _conninfo(config: PostgreSQLSourceConfig) -> str:
         sslrootcert=config.sslrootcert,
         connect_timeout=config.connect_timeout,
         application_name="ownlens",
-        options=" ".join(f"-c {name}={_option(value)}" for name, value in _session(config).items()),
+        options=" ".join(f"-c {name}={_option(value)}" for name, value in settings.items() if value is not None),
     )
 
 
@@ -251,7 +213,8 @@ def _session(config: PostgreSQLSourceConfig) -> dict[str, str]:
 @contextmanager
 def _connect(config: PostgreSQLSourceConfig) -> Iterator[psycopg.Connection[Any]]:
     try:
-        connection = psycopg.connect(_conninfo(config))
+        # The snapshot's own connection asks for the server's time zone before it sets its own.
+        connection = psycopg.connect(_conninfo(config, timezone=None))
     except psycopg.OperationalError as error:
         raise _unreachable(config, error) from None
     with closing(connection):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...contracts import Column, Kind, TableContract
@@ -53,20 +53,22 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def select_expressions(contract: TableContract, native: Mapping[str, NativeType], *, schema: str) -> list[str]:
-    """Return the select list for a contract's columns.
+def select_expressions(
+    contract: TableContract, columns: Sequence[Column], native: Mapping[str, NativeType], *, schema: str
+) -> list[str]:
+    """Return the select list for columns of a contract.
 
     Raises:
         SourceInvalid: a column is missing in the source, or has a type that the contract's type cannot take.
     """
-    missing = [name for name in contract.column_names if name not in native]
+    missing = [column.name for column in columns if column.name not in native]
     if missing:
         near = UnknownName("column", missing[0], native)
         raise SourceInvalid(
             f"{contract.table}: the source table {schema}.{contract.table} lacks {', '.join(map(repr, missing))} "
             f"({near}); add it there, or take it out of the contract"
         )
-    return [part for column in contract.columns for part in _expressions(contract, column, native[column.name])]
+    return [part for column in columns for part in _expressions(contract, column, native[column.name])]
 
 
 def _expressions(contract: TableContract, column: Column, native: NativeType) -> Iterator[str]:

@@ -20,15 +20,17 @@ REFUSED_PREFIX = "_ownlens_refused_"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Which transactions a snapshot of a database has seen: all below `xmin`, none from `xmax` on, both of 64 bits.
+    """Which transactions a snapshot of a database has seen: all below `xmin`, none from `xmax` on.
 
-    Numbers are comparable within one `system` and `timeline` only.
+    No transaction had a number from `next` on yet; one between `xmax` and `next` was running. Numbers have 64 bits and
+    are comparable within one `system` and `timeline` only.
     """
 
     system: str
     timeline: int
     xmin: int
     xmax: int
+    next: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Selection:
 
     WHOLE takes all, WINDOW those whose cursor is at or above `window.start`, DAYS all rows of the days in which WINDOW
     finds one, and of `days`. With `unseen_by`, WINDOW and DAYS leave out rows that this earlier snapshot has surely
-    seen as they are now. Rows without a cursor belong to every window. `keys_only` asks for the key columns of all rows.
+    seen as they are now. Rows without a cursor belong to every window. `keys_only` asks for the key columns alone.
     """
 
     extraction: Extraction

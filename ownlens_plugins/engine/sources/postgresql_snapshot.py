@@ -1,0 +1,166 @@
+"""What a PostgreSQL snapshot says of itself: its moment, the transactions it has seen, and the tables it shows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from .postgresql_columns import NativeType, quote
+from .source import Seen
+
+logger = logging.getLogger("ownlens.load")
+HELD_FOR = timedelta(hours=1)
+_MANY_TRANSACTIONS = 1_000_000
+
+# Rows are stamped by the clock of the transaction that writes them, on a standby by that of its primary. Sessions of
+# other users are visible to members of pg_read_all_stats only. All of this says only how far behind late rows are
+# looked for; which rows are new is told by their transactions. Our own sessions only read.
+_MOMENT = """
+SELECT least(
+    CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_xact_replay_timestamp(), 'epoch') ELSE now() END - %(lag)s,
+    (SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+        AND backend_type = 'client backend' AND application_name <> 'ownlens'),
+    (SELECT min(prepared) FROM pg_prepared_xacts WHERE database = current_database()))
+"""
+_SNAPSHOT = """
+SELECT pg_export_snapshot(), pg_snapshot_xmin(s)::text, pg_snapshot_xmax(s)::text, age('3'::xid)::bigint + 3
+FROM pg_current_snapshot() AS s
+"""
+_MAY_READ = "SELECT has_function_privilege(%s, 'execute')"
+_SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
+# A primary writes into its newest timeline. A standby knows the one that it replays only from its last restart point
+# on, or, where it may be asked, from what it receives.
+_TIMELINE = "SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint"
+_STANDBY_TIMELINE = """
+SELECT greatest(c.timeline_id, r.min_recovery_end_timeline, (SELECT max(received_tli) FROM pg_stat_wal_receiver))
+FROM pg_control_checkpoint() AS c, pg_control_recovery() AS r
+"""
+_COLUMNS = """
+SELECT c.relname, a.attname, t.typname, coalesce(e.typname, ''), t.typtype = 'e', a.attnotnull
+FROM pg_class c
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_type d ON d.oid = a.atttypid
+JOIN pg_type t ON t.oid = CASE d.typtype WHEN 'd' THEN d.typbasetype ELSE d.oid END
+LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+# The age of a number is the distance to the next one that will be given out.
+# Row versions of ordinary tables carry the number of their transaction: also below partitioned and inherited tables,
+# unless some leaf is a foreign table or is kept by another access method. A materialized view is written anew as a
+# whole, and views have no rows of their own.
+_TELLING = """
+WITH RECURSIVE family AS (
+    SELECT c.oid AS root, c.oid FROM pg_class c
+    WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind IN ('r', 'p')
+    UNION SELECT family.root, i.inhrelid FROM family JOIN pg_inherits i ON i.inhparent = family.oid)
+SELECT r.relname FROM family JOIN pg_class r ON r.oid = family.root JOIN pg_class c ON c.oid = family.oid
+LEFT JOIN pg_am m ON m.oid = c.relam
+GROUP BY r.oid, r.relname HAVING bool_and(c.relkind = 'p' OR (c.relkind = 'r' AND m.amname = 'heap'))
+"""
+_HOLDER = """
+SELECT format('session %%s of %%s', pid, usename), xact_start FROM pg_stat_activity
+WHERE backend_xid = %(xid)s::text::xid
+UNION ALL
+SELECT format('prepared transaction %%L of %%s', gid, owner), prepared FROM pg_prepared_xacts
+WHERE transaction = %(xid)s::text::xid
+"""
+Catalog = dict[str, dict[str, NativeType]]
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFacts:
+    """One exported snapshot: its name, the moment up to which its rows are expected, and what it has seen.
+
+    `zone` is the server's own time zone, `telling` the tables whose rows can be compared with earlier snapshots.
+    """
+
+    name: str
+    moment: datetime
+    seen: Seen
+    zone: str
+    catalog: Catalog
+    telling: frozenset[str]
+
+
+def take_snapshot(connection: psycopg.Connection[Any], schema: str, lag: timedelta) -> SnapshotFacts:
+    """Export a snapshot from a connection, which holds it for as long as it stays open.
+
+    Raises:
+        psycopg.Error: the server refuses.
+    """
+    zone = str(_one(connection, "SELECT current_setting('TimeZone')"))
+    _one(connection, "SELECT set_config('TimeZone', 'UTC', false)")
+    # The moment is read before the snapshot is taken: what commits in between is then in the snapshot, not behind it.
+    moment = _one(connection, _MOMENT, {"lag": lag})
+    system, timeline = _system(connection), _timeline(connection)
+    connection.commit()
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    connection.read_only = True
+    name, xmin, xmax, low = _row(connection, _SNAPSHOT)
+    seen = Seen(system, timeline, int(xmin), int(xmax), _completed(low, int(xmax)))
+    _tell_holder(connection, seen)
+    names = {"schema": quote(schema)}
+    telling = frozenset(name for (name,) in connection.execute(_TELLING, names))
+    return SnapshotFacts(name, moment, seen, zone, _catalog(connection.execute(_COLUMNS, names)), telling)
+
+
+def _row(connection: psycopg.Connection[Any], statement: str, values: Any = None) -> Any:
+    row = connection.execute(statement.encode(), values).fetchone()
+    assert row is not None
+    return row
+
+
+def _one(connection: psycopg.Connection[Any], statement: str, values: Any = None) -> Any:
+    return _row(connection, statement, values)[0]
+
+
+def _catalog(rows: Iterable[Any]) -> Catalog:
+    tables: Catalog = {}
+    for table, column, *native in rows:
+        tables.setdefault(table, {})[column] = NativeType(*native)
+    return tables
+
+
+def _completed(low: int, xmax: int) -> int:
+    """Return the next transaction's number of 64 bits, of which its age tells the lower 32: it is not below `xmax`."""
+    return xmax + (low - xmax) % (1 << 32)
+
+
+def _may_call(connection: psycopg.Connection[Any], function: str) -> bool:
+    return bool(_one(connection, _MAY_READ, [function]))
+
+
+def _system(connection: psycopg.Connection[Any]) -> str:
+    # Everybody may read it, unless the operator took that right away.
+    return str(_one(connection, _SYSTEM)) if _may_call(connection, "pg_control_system()") else ""
+
+
+def _timeline(connection: psycopg.Connection[Any]) -> int:
+    if not _one(connection, "SELECT pg_is_in_recovery()"):
+        return int(_one(connection, _TIMELINE))
+    if all(_may_call(connection, name) for name in ("pg_control_checkpoint()", "pg_control_recovery()")):
+        return int(_one(connection, _STANDBY_TIMELINE))
+    return 0
+
+
+def _tell_holder(connection: psycopg.Connection[Any], seen: Seen) -> None:
+    """Say which transaction keeps runs reading rows again, when it has been open for long."""
+    if seen.next <= seen.xmin:
+        return
+    found = connection.execute(_HOLDER, {"xid": str(seen.xmin % (1 << 32))}).fetchone()
+    if found is None and seen.next - seen.xmin > _MANY_TRANSACTIONS:
+        found = ("a session that this role may not see (GRANT pg_read_all_stats)", None)
+    if found is None or (found[1] is not None and _one(connection, "SELECT now()") - found[1] < HELD_FOR):
+        return
+    since = "" if found[1] is None else f" since {found[1]:%Y-%m-%d %H:%M}"
+    logger.warning(
+        "source: %s holds a transaction open%s; nothing is missed, but rows written since are read again in each run "
+        "until it ends",
+        found[0],
+        since,
+    )

@@ -1,0 +1,205 @@
+"""Decide which rows of a source the next staged set is looked for in, so that none is missed and few are read twice.
+
+A database says by itself which rows an earlier snapshot cannot have seen: those that a transaction wrote which was
+not surely over, that is, whose number is not below the snapshot's `xmin`. The clock only says how far behind such rows
+are looked for. Where a source cannot tell, the look-back is read again, and what was staged before is left out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+
+from ..api import Window
+from ..contracts import Extraction, TableContract
+from ..errors import Rejected
+from .manifest import DayRows, Manifest
+from .progress import Progress, reached
+from .sources.source import Seen, Selection, Snapshot
+
+logger = logging.getLogger("ownlens.load")
+# Row versions carry 32 bits of a transaction's number, and compare within half of them.
+_COMPARABLE = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class StageRequest:
+    """What to stage: the rows' extent and meaning, and what they follow.
+
+    `after` is the number of the set that the request was decided from: only its direct successor may be published;
+    None follows whatever set is the newest. `known` are earlier sets that may hold some of the rows. `once` looks for
+    the same content among earlier sets. `gone` are days that had rows and have none.
+    """
+
+    extraction: Extraction
+    window: Window
+    full_refresh: bool = False
+    once: bool = False
+    after: int | None = None
+    unseen_by: Seen | None = None
+    days: frozenset[date] = frozenset()
+    gone: frozenset[date] = frozenset()
+    keys_only: bool = False
+    known: tuple[Manifest, ...] = ()
+    source: Mapping[str, str] | None = None
+    seen: Seen | None = None
+    day_rows: DayRows | None = field(default=None, compare=False)
+
+    @property
+    def selection(self) -> Selection:
+        return Selection(self.extraction, self.window, self.unseen_by, self.days, self.keys_only)
+
+
+def next_request(
+    contract: TableContract,
+    snapshot: Snapshot,
+    manifests: Sequence[Manifest],
+    noted: Progress | None = None,
+    *,
+    full_refresh: bool = False,
+    source_moved: bool = False,
+) -> StageRequest | None:
+    """Return what the next staged set of a table should hold, given the sets before it.
+
+    None means that a newer snapshot than this one is staged already, which holds all that this one could bring.
+
+    Raises:
+        Rejected: the sets before it came from another place.
+    """
+    place, seen = dict(snapshot.identity(contract)), snapshot.seen(contract)
+    if not (full_refresh or source_moved):
+        _check_place(contract, place, manifests)
+    base = reached(manifests, noted)
+    after = manifests[-1].sequence if manifests else 0
+    if base is not None and _overtaken(seen, base.seen):
+        logger.info("%s: the source shows an older state than was staged already; nothing is taken", contract.table)
+        return None
+    request = StageRequest(
+        contract.extraction, Window(None, snapshot.closes_at), full_refresh, after=after, source=place, seen=seen
+    )
+    if full_refresh or contract.extraction is Extraction.WHOLE:
+        request = replace(request, extraction=Extraction.WHOLE)
+    elif base is not None:
+        request = _following(contract, request, base, manifests)
+    return _with_days(contract, snapshot, request, base)
+
+
+def _check_place(contract: TableContract, place: Mapping[str, str], manifests: Sequence[Manifest]) -> None:
+    known = next((manifest.source for manifest in reversed(manifests) if manifest.source), None)
+    if known is None or known == place:
+        return
+    differs = ", ".join(
+        f"{name} {known.get(name)!r}, now {place.get(name)!r}"
+        for name in sorted({*known, *place})
+        if known.get(name) != place.get(name)
+    )
+    raise Rejected(
+        f"{contract.table}: the staged sets came from another source ({differs}); give this profile a staging folder "
+        "of its own, or, if the database has moved, run once with --source-moved"
+    )
+
+
+def _overtaken(mine: Seen | None, theirs: Seen | None) -> bool:
+    return mine is not None and theirs is not None and _is_same_history(mine, theirs) and theirs.xmax > mine.xmax
+
+
+def _is_same_history(one: Seen, other: Seen) -> bool:
+    return (one.system, one.timeline) == (other.system, other.timeline)
+
+
+def _following(
+    contract: TableContract, request: StageRequest, base: Progress, manifests: Sequence[Manifest]
+) -> StageRequest:
+    return replace(
+        request,
+        window=Window(_start(contract, base, manifests), request.window.end),
+        unseen_by=base.seen if _can_tell(request.seen, base.seen) else None,
+        known=_since_refresh(manifests),
+    )
+
+
+def _start(contract: TableContract, base: Progress, manifests: Sequence[Manifest]) -> datetime | None:
+    """Return the cursor value from which on rows may be new: the look-back before the moment that is surely complete.
+
+    A transaction that was open in the base's snapshot stamped its rows when it began, which no clock can tell. But it
+    got its number after every snapshot whose `next` is not above it, so the newest such snapshot bounds its rows.
+    """
+    moment = base.moment if base.seen is None else _complete(base, base.seen, manifests)
+    if moment is None or contract.look_back is None:
+        return None
+    try:
+        return moment - contract.look_back
+    except OverflowError:
+        return None
+
+
+def _complete(base: Progress, seen: Seen, manifests: Sequence[Manifest]) -> datetime | None:
+    # Not `xmax`: with one transaction running, and none after it over, `xmin` and `xmax` are both its number.
+    if seen.next <= seen.xmin:
+        return base.moment
+    for manifest in reversed(manifests):
+        older = manifest.seen
+        if older is not None and _is_same_history(older, seen) and older.next <= seen.xmin:
+            return manifest.window.end
+    return None
+
+
+def _can_tell(mine: Seen | None, theirs: Seen | None) -> bool:
+    """Tell whether row versions can be compared with an earlier snapshot.
+
+    After a failover numbers are given out again, which the lost end of the old timeline had used.
+    """
+    if mine is None or theirs is None or not _is_same_history(mine, theirs):
+        return False
+    return 0 <= mine.xmax - theirs.xmin < _COMPARABLE
+
+
+def _since_refresh(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
+    """Return the sets whose rows the destinations still hold for sure.
+
+    A full refresh or a sweep of deleted keys took rows away that older sets hold: when such a row comes back, it is
+    new again.
+    """
+    known: list[Manifest] = []
+    for manifest in reversed(manifests):
+        if manifest.covers is not None and manifest.covers.keys_only:
+            break
+        known.insert(0, manifest)
+        if manifest.full_refresh:
+            break
+    return tuple(known)
+
+
+def _with_days(
+    contract: TableContract, snapshot: Snapshot, request: StageRequest, base: Progress | None
+) -> StageRequest:
+    """Add days that lost rows, of which no row that stays tells."""
+    if contract.extraction is not Extraction.DAYS or contract.deletes == "keep":
+        return request
+    now = snapshot.day_rows(contract)
+    before = {} if base is None or base.day_rows is None else base.day_rows
+    held = {date.fromisoformat(day): rows for day, rows in before.items()}
+    return replace(
+        request,
+        days=frozenset(day for day in held if day in now and held[day] != now[day]),
+        gone=frozenset(held) - frozenset(now),
+        day_rows={day.isoformat(): rows for day, rows in now.items()},
+    )
+
+
+def keys_request(contract: TableContract, snapshot: Snapshot, latest: Manifest) -> StageRequest:
+    """Return the request for all keys of a table, which says what is gone.
+
+    It follows the set of the rows of the same snapshot, so that no destination deletes what it has not seen come.
+    """
+    place, seen = dict(snapshot.identity(contract)), snapshot.seen(contract)
+    window = Window(None, snapshot.closes_at)
+    return StageRequest(Extraction.WHOLE, window, after=latest.sequence, keys_only=True, source=place, seen=seen)
+
+
+def keys_of(contract: TableContract) -> TableContract:
+    """Return the contract of a table's keys alone."""
+    columns = tuple(contract.column(name) for name in contract.key)
+    return replace(contract, columns=columns, partition_by=None, version_by=None, cursor=(), references=(), checks=())

@@ -59,13 +59,29 @@ def to_lake(contract: TableContract, batch: pa.RecordBatch) -> pa.RecordBatch:
     Raises:
         Rejected: a column that must not be null holds a null.
     """
-    arrays = []
-    for column in contract.columns:
-        array = batch.column(column.name)
-        if array.null_count and not column.nullable:
-            raise Rejected(f"{contract.table}: s3 refuses nulls in {column.name!r}; declare it nullable or stage again")
-        arrays.append(_converted(array, column.type, _OUT, lake_type))
+    arrays = [_lake_array(contract, column, batch.column(column.name)) for column in contract.columns]
     return pa.RecordBatch.from_arrays(arrays, schema=lake_schema(contract))
+
+
+def keys_to_lake(contract: TableContract, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the key columns of a batch in lake types, in the order of the contract's key.
+
+    Raises:
+        Rejected: one of them holds a null.
+    """
+    arrays = [_lake_array(contract, contract.column(name), batch.column(name)) for name in contract.key]
+    return pa.RecordBatch.from_arrays(arrays, schema=key_schema(contract))
+
+
+def key_schema(contract: TableContract) -> pa.Schema:
+    """Return the lake's schema of a contract's key columns, in the order of the key."""
+    return pa.schema([lake_field(contract.column(name)) for name in contract.key])
+
+
+def _lake_array(contract: TableContract, column: Column, array: pa.Array) -> pa.Array:
+    if array.null_count and not column.nullable:
+        raise Rejected(f"{contract.table}: s3 refuses nulls in {column.name!r}; declare it nullable or stage again")
+    return _converted(array, column.type, _OUT, lake_type)
 
 
 def from_lake(contract: TableContract, batch: pa.RecordBatch) -> pa.RecordBatch:

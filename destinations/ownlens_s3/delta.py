@@ -6,20 +6,16 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-import numpy as np
 import pyarrow as pa
 from deltalake import (
     CommitProperties,
     DeltaTable,
     Field,
-    PostCommitHookProperties,
     QueryBuilder,
     Schema,
     Transaction,
-    WriterProperties,
 )
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
@@ -28,8 +24,10 @@ from ownlens_plugins.api import LoadPlan, LoadResult
 from ownlens_plugins.contracts import TableContract
 from ownlens_plugins.errors import Rejected, Retryable
 
-from .columns import TAG, from_lake, lake_field, lake_schema, to_lake
+from .columns import TAG, from_lake, lake_field, lake_schema
 from .config import S3Options
+from .counting import count_rows
+from .covering import holds_all
 from .datafiles import DataFile
 from .evolution import HeldColumn, missing_columns, require_distinct_names
 from .folder import LocalFolder, TableFolder
@@ -42,17 +40,14 @@ from .ledger import (
     read_entry,
     set_changed,
     sweep,
-    with_counts,
+    with_metrics,
     write_entry,
 )
-from .merging import is_newer, quoted, same_row
+from .merging import COMMIT_ONLY, merge
 from .paths import LOG, Layout, layout_of
-from .writer import require_all
 
 CHECKPOINT_EVERY = 100
 _PREPARE_TRIES = 10
-# Checkpoints and log cleaning run after the load, so that their failure cannot look like a failed commit.
-_COMMIT_ONLY = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
 def mark_of(digest: str) -> int:
@@ -66,8 +61,8 @@ class DeltaLake:
 
     Every commit of a load carries two or three application transactions: `ownlens/<table>` with the highest sequence
     so far, which makes any two commits from one snapshot conflict; `ownlens/<table>/<sequence>` with the digest's
-    mark, which says that this very load is in; and, for overwrites, `ownlens/<table>/replaced`, below which older
-    loads are pointless.
+    mark, which says that this very load is in; and, for sets of the whole table, `ownlens/<table>/replaced`,
+    below which older loads are pointless.
     """
 
     folder: TableFolder
@@ -190,7 +185,7 @@ class DeltaLake:
             if isinstance(document, dict) and document.get("load_id") == plan.load_id:
                 entry = from_document({**document, "columns": columns})
                 if metrics := commit.get("operationMetrics"):
-                    entry = _merged(entry, metrics)
+                    entry = with_metrics(entry, metrics)
                 write_entry(self.folder, entry)
                 return entry
         return None
@@ -219,17 +214,25 @@ class DeltaLake:
     # -- the commit -------------------------------------------------------------------------------------------------
 
     def append(self, table: DeltaTable, plan: LoadPlan, files: Sequence[DataFile], entry: LedgerEntry) -> LedgerEntry:
-        self._commit_files(table, plan, files, entry, "append")
+        self._commit_files(table, plan, files, entry, "append", replaces=holds_all(plan))
         return entry
 
     def overwrite(
         self, table: DeltaTable, plan: LoadPlan, files: Sequence[DataFile], entry: LedgerEntry
     ) -> LedgerEntry:
-        self._commit_files(table, plan, files, entry, "overwrite")
+        entry = replace(entry, deleted=count_rows(table))
+        self._commit_files(table, plan, files, entry, "overwrite", replaces=True)
         return entry
 
     def _commit_files(
-        self, table: DeltaTable, plan: LoadPlan, files: Sequence[DataFile], entry: LedgerEntry, mode: str
+        self,
+        table: DeltaTable,
+        plan: LoadPlan,
+        files: Sequence[DataFile],
+        entry: LedgerEntry,
+        mode: str,
+        *,
+        replaces: bool,
     ) -> None:
         now = int(time.time() * 1000)
         table.create_write_transaction(
@@ -237,8 +240,8 @@ class DeltaLake:
             mode,
             table.schema(),
             self._partition_columns,
-            commit_properties=self._properties(table, plan, entry, replaces=mode == "overwrite"),
-            post_commithook_properties=_COMMIT_ONLY,
+            commit_properties=self._properties(table, plan, entry, replaces=replaces),
+            post_commithook_properties=COMMIT_ONLY,
         )
 
     def _add(self, file: DataFile, now: int) -> AddAction:
@@ -256,54 +259,15 @@ class DeltaLake:
         return CommitProperties(app_transactions=marks, custom_metadata={"ownlens": document})
 
     def merge(self, table: DeltaTable, plan: LoadPlan, partitions: Sequence[str], entry: LedgerEntry) -> LedgerEntry:
-        """Insert new keys and update older rows. Rows that are equal in everything are left alone."""
-        source = _Source(self._source(plan))
-        try:
-            metrics = self._merge(table, plan, source, partitions, self._properties(table, plan, entry, replaces=False))
-        except DeltaError as error:
-            if source.error is not None:  # delta-rs hides the reason why its source ended
-                raise source.error from error
-            raise
-        merged = _merged(entry, metrics)
-        if not merged.inserted and not merged.updated:
+        """Insert new keys, update older rows, and delete what the set shows to be gone; equal rows are left alone."""
+        before = table.version()
+        properties = self._properties(table, plan, entry, replaces=holds_all(plan))
+        metrics = merge(table, plan, self.options, self.layout, self.schema, partitions, properties)
+        merged = with_metrics(entry, metrics)
+        if table.version() == before:
             # A merge that changes nothing commits nothing; the marker still has to be there.
-            self._commit_files(table, plan, (), merged, "append")
+            self._commit_files(table, plan, (), merged, "append", replaces=holds_all(plan))
         return merged
-
-    def _merge(
-        self,
-        table: DeltaTable,
-        plan: LoadPlan,
-        source: Iterator[pa.RecordBatch],
-        partitions: Sequence[str],
-        properties: CommitProperties,
-    ) -> dict[str, Any]:
-        merger = table.merge(
-            pa.RecordBatchReader.from_batches(self.schema, source),
-            same_row(plan.contract, self.layout, partitions),
-            source_alias="s",
-            target_alias="t",
-            writer_properties=WriterProperties(compression=_codec(self.options)),
-            commit_properties=properties,
-            post_commithook_properties=_COMMIT_ONLY,
-        )
-        updating = merger.when_matched_update(self._assignments, predicate=is_newer(plan.contract))
-        return dict(updating.when_not_matched_insert(self._assignments).execute())
-
-    @property
-    def _assignments(self) -> dict[str, str]:
-        return {quoted(name): f"s.{quoted(name)}" for name in self.schema.names}
-
-    def _source(self, plan: LoadPlan) -> Iterator[pa.RecordBatch]:
-        rows = 0
-        for batch in plan.reader():
-            rows += batch.num_rows
-            lake = to_lake(self.contract, batch)
-            columns = [*lake.columns]
-            if self.layout is not None and self.layout.derived:
-                columns.append(_partition_values(self.layout, self.layout.numbers(batch)))
-            yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
-        require_all(plan, rows)  # an error here makes the merge fail before it commits
 
     # -- reading and keeping ----------------------------------------------------------------------------------------
 
@@ -336,23 +300,6 @@ class DeltaLake:
             self.folder.delete([name])
 
 
-class _Source(Iterator[pa.RecordBatch]):
-    """The rows of a merge, and the error that ended them early, if one did."""
-
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
-        self._batches = batches
-        self.error: Exception | None = None
-
-    def __next__(self) -> pa.RecordBatch:
-        try:
-            return next(self._batches)
-        except StopIteration:
-            raise
-        except Exception as error:
-            self.error = error
-            raise
-
-
 def held_columns(table: DeltaTable) -> dict[str, HeldColumn]:
     fields = json.loads(table.schema().to_json())["fields"]
     physical = pa.schema(table.schema().to_arrow())
@@ -362,18 +309,3 @@ def held_columns(table: DeltaTable) -> dict[str, HeldColumn]:
         )
         for field in fields
     }
-
-
-def _merged(entry: LedgerEntry, metrics: dict[str, Any]) -> LedgerEntry:
-    return with_counts(entry, int(metrics["num_target_rows_inserted"]), int(metrics["num_target_rows_updated"]))
-
-
-def _partition_values(layout: Layout, numbers: np.ndarray) -> pa.Array:
-    if layout.unit == "day":
-        return pa.array(numbers, pa.int32()).cast(pa.date32())
-    distinct, places = np.unique(numbers, return_inverse=True)
-    return pa.array([layout.value(int(number)) for number in distinct], pa.string()).take(pa.array(places))
-
-
-def _codec(options: S3Options) -> Any:
-    return "UNCOMPRESSED" if options.compression == "none" else options.compression.upper()

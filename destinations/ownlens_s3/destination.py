@@ -15,6 +15,7 @@ from ownlens_plugins.faults import reach
 
 from .bucket import Bucket
 from .config import S3Config, S3Options, lake_options
+from .covering import keys_only, require_rows
 from .delta import DeltaLake
 from .failures import explain, explained
 from .files import FileTable, require_overwrite
@@ -35,6 +36,7 @@ class S3Destination(Destination[S3Config, S3Options]):
     config_type = S3Config
     options_type = S3Options
     strategies = frozenset({Strategy.APPEND, Strategy.UPSERT, Strategy.OVERWRITE})
+    follows_deletes: ClassVar[bool] = True
 
     def find_commit(self, plan: LoadPlan) -> LoadResult | None:
         options = lake_options(plan)
@@ -64,6 +66,7 @@ class S3Destination(Destination[S3Config, S3Options]):
 
     def open(self, plan: LoadPlan) -> LakeSession:
         self.require_strategy(plan)
+        require_rows(plan)
         options = lake_options(plan)
         layout_of(plan.contract, options)
         with explained(plan.table, "prepare the table"):
@@ -81,7 +84,7 @@ class S3Destination(Destination[S3Config, S3Options]):
             plan,
             lake,
             announce(lake.folder, plan.sequence, new_attempt()),
-            merges=plan.strategy is Strategy.UPSERT and not lake.is_empty(table),
+            merges=plan.strategy is Strategy.UPSERT and (keys_only(plan) or not lake.is_empty(table)),
             others=crashed,
             replaced=replaced,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +18,7 @@ from typing import Any
 from ownlens_plugins.api import LoadPlan, LoadResult
 from ownlens_plugins.errors import StagedSetChanged
 
+from .covering import keys_only
 from .folder import TableFolder
 from .paths import LOG, MANIFESTS, PRIVATE, attempt_of
 
@@ -30,7 +31,10 @@ DEAD_AFTER = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One committed load of one table. `bytes` counts the staged parts, `committed_at` is UTC in ISO form."""
+    """One committed load of one table. `bytes` counts the staged parts, `committed_at` is UTC in ISO form.
+
+    `deleted` counts the rows of before that are no longer there, also those that an overwrite replaced.
+    """
 
     load_id: str
     sequence: int
@@ -46,6 +50,8 @@ class LedgerEntry:
     committed_at: str
     version: str
     columns: Mapping[str, str]
+    # Entries of before 0.3 lack what follows.
+    deleted: int = 0
 
     @property
     def result(self) -> LoadResult:
@@ -56,8 +62,13 @@ class LedgerEntry:
             inserted=self.inserted,
             updated=self.updated,
             unchanged=self.unchanged,
+            deleted=self.deleted,
             committed_at=datetime.fromisoformat(self.committed_at),
         )
+
+
+_FIELDS = frozenset(field.name for field in fields(LedgerEntry))
+_CHANGES = ("inserted", "updated", "deleted")
 
 
 def new_entry(plan: LoadPlan, attempt: str) -> LedgerEntry:
@@ -68,7 +79,7 @@ def new_entry(plan: LoadPlan, attempt: str) -> LedgerEntry:
         digest=plan.digest,
         strategy=plan.strategy.value,
         rows=plan.rows,
-        inserted=plan.rows,
+        inserted=0 if keys_only(plan) else plan.rows,
         updated=0,
         unchanged=0,
         bytes=plan.bytes,
@@ -93,12 +104,14 @@ def as_document(entry: LedgerEntry) -> dict[str, Any]:
 
 
 def from_document(document: Mapping[str, Any]) -> LedgerEntry:
-    return LedgerEntry(**document)
+    return LedgerEntry(**{name: value for name, value in document.items() if name in _FIELDS})
 
 
-def with_counts(entry: LedgerEntry, inserted: int, updated: int) -> LedgerEntry:
-    """Return the entry with a merge's counts; staged rows that changed nothing are `unchanged`."""
-    return replace(entry, inserted=inserted, updated=updated, unchanged=entry.rows - inserted - updated)
+def with_metrics(entry: LedgerEntry, metrics: Mapping[str, Any]) -> LedgerEntry:
+    """Return a new entry with the counts of its merge; staged rows that changed nothing are `unchanged`."""
+    inserted, updated, deleted = (int(metrics.get(f"num_target_rows_{what}", 0)) for what in _CHANGES)
+    unchanged = max(0, entry.inserted - inserted - updated)
+    return replace(entry, inserted=inserted, updated=updated, unchanged=unchanged, deleted=deleted)
 
 
 def write_entry(folder: TableFolder, entry: LedgerEntry) -> None:

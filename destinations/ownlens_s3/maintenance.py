@@ -19,8 +19,8 @@ from .config import S3Options
 from .delta import DeltaLake
 from .destination import S3Destination
 from .failures import explained
-from .merging import partition_literal, quoted
 from .paths import Layout
+from .sql import partition_literal, quoted
 
 # Delta's own rule: readers and writers of older versions get a week.
 _KEPT_HOURS = 168

@@ -15,6 +15,7 @@ from ownlens_plugins.faults import reach
 
 from .columns import lake_schema, to_lake
 from .config import S3Config, S3Options, lake_options
+from .covering import keys_only
 from .datafiles import FileKind, PartitionedFiles
 from .failures import explained
 from .folder import table_folder
@@ -116,7 +117,7 @@ class MergeWriter:
 
     def _scan(self, part: StagedPart) -> Receipt:
         contract = self.plan.contract
-        layout = layout_of(contract, lake_options(self.plan))
+        layout = None if keys_only(self.plan) else layout_of(contract, lake_options(self.plan))
         watched = dict.fromkeys([*contract.key, *([layout.source] if layout else [])])
         rows, numbers = 0, set[int]()
         for batch in part.read(list(watched)):

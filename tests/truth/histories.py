@@ -43,7 +43,8 @@ FEATURES = (
     "kills",
 )
 _FEATURES = "OWNLENS_TRUTH_FEATURES"
-_GROUPS = ("sections", "clicks", "visits", "articles", "profiles", "authors books", "views")
+_TABLES = "OWNLENS_TRUTH_TABLES"
+_GROUPS = os.environ.get(_TABLES, "sections,clicks,visits,articles,profiles,authors books,views").split(",")
 
 
 def offered() -> frozenset[str]:

@@ -74,6 +74,27 @@ def test_an_older_snapshot_never_takes_a_whole_table_back(world: World) -> None:
     world.require_source(SECTIONS, "an older snapshot of a whole table after a newer one")
 
 
+def test_snapshots_with_the_same_bounds_are_told_apart(world: World) -> None:
+    """A transaction in the middle ends: neither `xmin` nor `xmax` says that the later snapshot is another one."""
+    world.execute(create(SECTIONS))
+    world.execute("INSERT INTO sections VALUES (1, 'old'), (2, 'b'), (3, 'c')")
+    with writer(world) as first, writer(world) as middle, writer(world) as last:
+        first.execute("UPDATE sections SET name = 'never' WHERE section_id = 2")
+        middle.execute("UPDATE sections SET name = 'new', updated_at = now() WHERE section_id = 1")
+        last.execute("UPDATE sections SET name = 'c' WHERE section_id = 3")
+        last.commit()
+        with world.snapshot() as earlier:
+            middle.commit()
+            with world.snapshot() as later:
+                world.stage(SECTIONS, later)
+            with suppress(OwnLensError):  # or it gives up with one clear line
+                world.stage(SECTIONS, earlier)
+        newest = world.area().latest("sections")
+        assert newest is not None
+        names = [row["name"] for part in world.area().parts(newest) for b in part.read() for row in b.to_pylist()]
+        assert sorted(names) == ["b", "c", "new"], "an older snapshot took a whole table back"
+
+
 def test_two_runs_at_once_of_an_entity_keep_the_newest_rows(world: World) -> None:
     world.execute(create(ARTICLES))
     world.execute("INSERT INTO articles (article_id, note, day) VALUES (1, 'old', '2026-01-01')")

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class PostgreSQLServer:
     port: int
     user: str | None
     certificates: Certificates | None
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> dict[str, Any]:
@@ -107,7 +108,9 @@ def wheel_programs() -> Path:
 
 
 @contextmanager
-def running_server(programs: Path, *, tls: bool) -> Iterator[PostgreSQLServer]:
+def running_server(
+    programs: Path, *, tls: bool, settings: Mapping[str, str] | None = None
+) -> Iterator[PostgreSQLServer]:
     """Run a new server on a free loopback port; its data goes with it."""
     user = _system_user()
     # Not below pytest's own folder: that one is closed to the user whom the server runs as.
@@ -115,7 +118,7 @@ def running_server(programs: Path, *, tls: bool) -> Iterator[PostgreSQLServer]:
         folder = Path(name)
         folder.chmod(0o755)
         certificates = certify(folder, hosts=("localhost",)) if tls else None
-        server = PostgreSQLServer(programs, folder, _free_port(), user, certificates)
+        server = PostgreSQLServer(programs, folder, _free_port(), user, certificates, settings or {})
         _prepare(server)
         with _serving(server):
             yield server
@@ -177,7 +180,7 @@ def _prepare(server: PostgreSQLServer) -> None:
 
 
 def _start(server: PostgreSQLServer) -> subprocess.Popen[bytes]:
-    settings = {**_SETTINGS, "listen_addresses": "127.0.0.1", "port": str(server.port)}
+    settings = {**_SETTINGS, **server.settings, "listen_addresses": "127.0.0.1", "port": str(server.port)}
     if (files := server.certificates) is not None:
         settings |= {"ssl": "on", "ssl_cert_file": str(files.certificate), "ssl_key_file": str(files.key)}
     words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]

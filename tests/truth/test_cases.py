@@ -1,0 +1,512 @@
+"""Each case in which rows were lost, doubled or left to differ between stores: alone, small, and by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+
+from ownlens_plugins.contracts import TableContract
+from ownlens_plugins.errors import OwnLensError
+from tests.postgresql_servers import PASSWORD
+
+from .overtaking import Overtaken
+from .servers import Cluster
+from .stores import drop_table
+from .tables import ARTICLES, AUTHORS, BOOKS, CLICKS, PROFILES, SECTIONS, VIEWS, VISITS, create
+from .worlds import World
+
+
+@pytest.fixture
+def clicks(world: World) -> World:
+    world.execute(create(CLICKS))
+    return world
+
+
+def click(world: World, *numbers: int, at: str = "now()") -> None:
+    for number in numbers:
+        world.execute(f"INSERT INTO clicks VALUES ({number}, 'n', 1, '{{a}}', now(), {at})")
+
+
+# --- two runs at once
+
+
+@pytest.mark.parametrize("before", [0, 3], ids=["first-set", "later-set"])
+def test_two_runs_at_once_take_each_row_once(clicks: World, before: int) -> None:
+    click(clicks, *range(before))
+    clicks.run(CLICKS)
+    click(clicks, 10, 11)
+    with clicks.snapshot() as nightly, clicks.snapshot() as adhoc:
+        overtaken: Any = Overtaken(nightly, lambda: clicks.stage(CLICKS, adhoc))
+        clicks.stage(CLICKS, overtaken)
+    clicks.load(CLICKS)
+    clicks.require_source(CLICKS, "two runs at once")
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "a run after two at once")
+
+
+def test_a_run_that_began_earlier_and_stages_later_loses_and_doubles_nothing(clicks: World) -> None:
+    click(clicks, 1)
+    with clicks.snapshot() as earlier:
+        click(clicks, 2)
+        with clicks.snapshot() as later:
+            clicks.stage(CLICKS, later)
+        clicks.stage(CLICKS, earlier)
+    click(clicks, 3)
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "an older snapshot staged after a newer one")
+
+
+def test_an_older_snapshot_never_takes_a_whole_table_back(world: World) -> None:
+    world.execute(create(SECTIONS))
+    world.execute("INSERT INTO sections VALUES (1, 'old')")
+    with world.snapshot() as earlier:
+        world.execute("UPDATE sections SET name = 'new', updated_at = now()")
+        with world.snapshot() as later:
+            world.stage(SECTIONS, later)
+        with suppress(OwnLensError):  # or it gives up with one clear line
+            world.stage(SECTIONS, earlier)
+    world.load(SECTIONS)
+    world.require_source(SECTIONS, "an older snapshot of a whole table after a newer one")
+
+
+def test_snapshots_with_the_same_bounds_are_told_apart(world: World) -> None:
+    """A transaction in the middle ends: neither `xmin` nor `xmax` says that the later snapshot is another one."""
+    world.execute(create(SECTIONS))
+    world.execute("INSERT INTO sections VALUES (1, 'old'), (2, 'b'), (3, 'c')")
+    with writer(world) as first, writer(world) as middle, writer(world) as last:
+        first.execute("UPDATE sections SET name = 'never' WHERE section_id = 2")
+        middle.execute("UPDATE sections SET name = 'new', updated_at = now() WHERE section_id = 1")
+        last.execute("UPDATE sections SET name = 'c' WHERE section_id = 3")
+        last.commit()
+        with world.snapshot() as earlier:
+            middle.commit()
+            with world.snapshot() as later:
+                world.stage(SECTIONS, later)
+            with suppress(OwnLensError):  # or it gives up with one clear line
+                world.stage(SECTIONS, earlier)
+        newest = world.area().latest("sections")
+        assert newest is not None
+        names = [row["name"] for part in world.area().parts(newest) for b in part.read() for row in b.to_pylist()]
+        assert sorted(names) == ["b", "c", "new"], "an older snapshot took a whole table back"
+
+
+def test_two_runs_at_once_of_an_entity_keep_the_newest_rows(world: World) -> None:
+    world.execute(create(ARTICLES))
+    world.execute("INSERT INTO articles (article_id, note, day) VALUES (1, 'old', '2026-01-01')")
+    world.run(ARTICLES)
+    with world.snapshot() as earlier:
+        world.execute("UPDATE articles SET note = 'new', updated_at = now()")
+        world.execute("INSERT INTO articles (article_id, day) VALUES (2, '2026-01-01')")
+        with world.snapshot() as later:
+            overtaken: Any = Overtaken(earlier, lambda: world.stage(ARTICLES, later))
+            with suppress(OwnLensError):  # or it gives up with one clear line
+                world.stage(ARTICLES, overtaken)
+    world.run(ARTICLES)
+    world.require_source(ARTICLES, "an older run that overlapped a newer one")
+
+
+# --- transactions that a run cannot see end
+
+
+@contextmanager
+def writer(world: World, **settings: Any) -> Iterator[psycopg.Connection[Any]]:
+    with world.connect(**settings) as connection:
+        yield connection
+        connection.rollback()
+
+
+def test_a_prepared_transaction_that_is_committed_later_comes(clicks: World) -> None:
+    with writer(clicks) as connection:
+        connection.execute("INSERT INTO clicks VALUES (1)")
+        connection.execute("PREPARE TRANSACTION 'case'")
+        connection.commit()
+    click(clicks, 2)
+    clicks.run(CLICKS)
+    clicks.execute("COMMIT PREPARED 'case'")
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "a prepared transaction")
+
+
+def test_writers_of_other_users_without_pg_read_all_stats_come(clicks: World) -> None:
+    hashed = PASSWORD.replace("'", "''").replace("\\", "\\\\")
+    for role in ("truth_reader", "truth_writer"):
+        if not clicks.primary.sql(f"SELECT FROM pg_roles WHERE rolname = '{role}'"):
+            clicks.primary.sql(f"CREATE ROLE {role} LOGIN PASSWORD E'{hashed}'")
+    clicks.execute("GRANT SELECT ON clicks TO truth_reader; GRANT INSERT ON clicks TO truth_writer")
+    clicks.user = "truth_reader"
+    with clicks.primary.connect(clicks.database, "truth_writer") as connection:
+        connection.execute("BEGIN")
+        connection.execute("INSERT INTO clicks VALUES (1)")
+        click(clicks, 2)
+        clicks.run(CLICKS)
+        connection.execute("COMMIT")
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "a writer that the run's role cannot see")
+
+
+def test_an_open_transaction_of_the_same_user_comes_and_holds_nothing_back(clicks: World) -> None:
+    with writer(clicks) as connection:
+        connection.execute("INSERT INTO clicks VALUES (1)")
+        click(clicks, 2)
+        clicks.run(CLICKS)
+        clicks.require_source(CLICKS, "an open transaction holds back no other rows")
+        connection.commit()
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "an open transaction")
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1", "SELECT count(*) FROM clicks"], ids=["idle", "dump"])
+def test_an_idle_transaction_or_a_dump_does_not_hold_windows_back(clicks: World, statement: str) -> None:
+    with writer(clicks) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.execute(statement.encode())
+        for number in range(3):
+            click(clicks, number)
+            clicks.run(CLICKS)
+            clicks.require_source(CLICKS, "beside an idle transaction")
+
+
+def test_rows_written_below_a_savepoint_come(clicks: World) -> None:
+    with writer(clicks) as connection:
+        connection.execute("INSERT INTO clicks VALUES (1)")
+        with connection.transaction():
+            connection.execute("INSERT INTO clicks VALUES (2)")
+        click(clicks, 3)
+        clicks.run(CLICKS)
+        connection.commit()
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "rows below a savepoint")
+
+
+def test_rows_of_a_block_with_exception_come(clicks: World) -> None:
+    with writer(clicks) as connection:
+        connection.execute(
+            "DO $$ BEGIN INSERT INTO clicks VALUES (1); EXCEPTION WHEN unique_violation THEN NULL; END $$"
+        )
+        click(clicks, 3)
+        clicks.run(CLICKS)
+        connection.commit()
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "rows of a PL/pgSQL block with EXCEPTION")
+
+
+def test_a_prepared_subtransaction_that_is_committed_after_two_runs_comes(clicks: World) -> None:
+    with writer(clicks) as connection:
+        connection.execute("SELECT 1")
+        with connection.transaction():
+            connection.execute("INSERT INTO clicks VALUES (1)")
+        connection.execute("PREPARE TRANSACTION 'below'")
+        connection.commit()
+    for number in (2, 3):
+        click(clicks, number)
+        clicks.run(CLICKS)
+    clicks.execute("COMMIT PREPARED 'below'")
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "a prepared transaction with a savepoint")
+
+
+# --- standbys
+
+
+def test_a_standby_that_is_behind_gives_its_rows_later(clicks: World, cluster: Cluster) -> None:
+    clicks.place = cluster.standby()
+    click(clicks, 1)
+    cluster.catch_up()
+    clicks.run(CLICKS)
+    click(clicks, 2)
+    cluster.catch_up()
+    cluster.pause()
+    try:
+        click(clicks, 3)
+        clicks.run(CLICKS)
+    finally:
+        cluster.resume()
+    cluster.catch_up()
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "a standby that was behind")
+
+
+def test_a_transaction_open_on_the_primary_comes_through_the_standby(clicks: World, cluster: Cluster) -> None:
+    clicks.place = cluster.standby()
+    with writer(clicks) as connection:
+        connection.execute("INSERT INTO clicks VALUES (1)")
+        with connection.transaction():
+            connection.execute("INSERT INTO clicks VALUES (2)")
+        click(clicks, 3)
+        cluster.catch_up()
+        clicks.run(CLICKS)
+        connection.commit()
+    cluster.catch_up()
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "a transaction that was open on the primary")
+
+
+def test_a_promoted_standby_goes_on_without_gap_or_double(clicks: World, cluster: Cluster) -> None:
+    cluster.standby()
+    with writer(clicks) as connection:
+        connection.execute("INSERT INTO clicks VALUES (1)")
+        click(clicks, 2)
+        clicks.run(CLICKS)
+        connection.commit()
+    cluster.catch_up()
+    clicks.primary = cluster.promote()
+    click(clicks, 3)
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "the first run after a promotion")
+    click(clicks, 4)
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "the second run after a promotion")
+
+
+def test_a_promoted_standby_whose_numbers_lie_behind_loses_nothing(clicks: World, cluster: Cluster) -> None:
+    """What the old primary had committed last never came over; the new timeline gives its numbers away again."""
+    cluster.standby()
+    click(clicks, 1)
+    cluster.catch_up()
+    cluster.pause()
+    for number in range(10):
+        clicks.execute("CREATE TABLE IF NOT EXISTS noise (n int)")
+        clicks.execute(f"INSERT INTO noise VALUES ({number})")
+    clicks.run(CLICKS)
+    clicks.primary.sql("CHECKPOINT")
+    clicks.primary = cluster.promote()
+    click(clicks, 2)
+    clicks.run(CLICKS)
+    click(clicks, 3)
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "a promotion that lost the last transactions")
+
+
+# --- cursors
+
+
+def test_a_cursor_in_local_time_west_of_utc_misses_nothing(world: World) -> None:
+    world.execute(create(VISITS))
+    for number in range(3):
+        world.execute(f"INSERT INTO visits VALUES ({number})")
+        world.run(VISITS)
+        world.require_source(VISITS, "a cursor in local time")
+
+
+def test_a_cursor_in_the_zone_of_the_source_itself_misses_nothing(world: World) -> None:
+    visits = replace(VISITS, cursor_zone=None)
+    world.execute(f"ALTER DATABASE {world.database} SET timezone = 'America/Los_Angeles'")
+    world.execute(create(VISITS))
+    for number in range(3):
+        world.execute(f"INSERT INTO visits VALUES ({number})")
+        world.run(visits)
+        world.require_source(visits, "a cursor in the source's own zone")
+
+
+def test_backdated_rows_within_the_look_back_come_once(clicks: World) -> None:
+    click(clicks, 1)
+    clicks.run(CLICKS)
+    click(clicks, 2, at="now() - interval '3 hours'")
+    click(clicks, 3, at="now() - interval '20 hours'")
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "backdated rows")
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "backdated rows, once")
+
+
+def test_a_cursor_in_the_future_comes_at_once_and_once(clicks: World) -> None:
+    click(clicks, 1, at="now() + interval '30 days'")
+    click(clicks, 2)
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "a cursor in the future")
+    for number in (3, 4):
+        click(clicks, number)
+        clicks.run(CLICKS)
+        clicks.require_source(CLICKS, "runs after a cursor in the future")
+
+
+def test_rows_without_updated_at_come_and_so_do_their_updates(world: World) -> None:
+    world.execute(create(PROFILES))
+    world.execute("INSERT INTO profiles VALUES (1, 'a'), (2, 'b')")
+    (first,) = world.run(PROFILES)
+    assert first is not None
+    assert first.rejected == 0
+    world.require_source(PROFILES, "updated_at is null until the first update")
+    assert world.run(PROFILES) == [None], "rows without updated_at are staged again in every run"
+    world.execute("UPDATE profiles SET note = 'changed', updated_at = now() WHERE profile_id = 1")
+    world.run(PROFILES)
+    world.require_source(PROFILES, "the first update")
+
+
+def test_a_change_without_a_stamp_comes_to_an_entity(world: World) -> None:
+    world.execute(create(ARTICLES))
+    world.execute("INSERT INTO articles (article_id, note, day) VALUES (1, 'a', '2026-01-01')")
+    world.run(ARTICLES)
+    world.execute("UPDATE articles SET note = 'b'")
+    world.run(ARTICLES)
+    world.require_source(ARTICLES, "an update that does not move the cursor")
+
+
+def test_a_change_without_a_stamp_does_not_come_twice_into_an_append(clicks: World) -> None:
+    click(clicks, 1, 2)
+    first = clicks.rows(CLICKS)
+    clicks.run(CLICKS)
+    clicks.execute("UPDATE clicks SET note = 'changed' WHERE click_id = 1")
+    clicks.run(CLICKS)
+    clicks.require(CLICKS, first, "an append keeps a row as it was first loaded")
+
+
+REWRITES = (
+    "ALTER TABLE clicks ALTER click_id TYPE numeric; ALTER TABLE clicks ALTER click_id TYPE bigint",
+    "ALTER TABLE clicks ADD COLUMN extra uuid DEFAULT gen_random_uuid(); ALTER TABLE clicks DROP COLUMN extra",
+    "ALTER TABLE clicks SET UNLOGGED; ALTER TABLE clicks SET LOGGED",
+    "CREATE TABLE copied (LIKE clicks INCLUDING ALL); INSERT INTO copied SELECT * FROM clicks; "
+    "DROP TABLE clicks; ALTER TABLE copied RENAME TO clicks",
+    "VACUUM FULL clicks",
+    "VACUUM (FREEZE) clicks",
+    "CLUSTER clicks USING clicks_pkey",
+)
+
+
+@pytest.mark.parametrize("rewrite", REWRITES, ids=[text[:30].replace(" ", "-") for text in REWRITES])
+def test_a_rewritten_table_is_not_loaded_again(clicks: World, rewrite: str) -> None:
+    click(clicks, 1, 2, 3)
+    clicks.run(CLICKS)
+    for statement in rewrite.split("; "):
+        clicks.execute(statement)
+    click(clicks, 4)
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "a table that was rewritten")
+
+
+def test_a_row_committed_late_survives_freezing_and_vacuum_full(clicks: World) -> None:
+    with writer(clicks) as connection:
+        connection.execute("INSERT INTO clicks VALUES (1)")
+        click(clicks, 2)
+        clicks.run(CLICKS)
+        connection.commit()
+    clicks.execute("VACUUM (FREEZE) clicks")
+    clicks.execute("VACUUM (FULL, FREEZE) clicks")
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "a row that was frozen before it was seen")
+
+
+# --- refused rows
+
+
+def test_a_refused_row_that_has_not_changed_is_not_staged_again(clicks: World) -> None:
+    click(clicks, 1)
+    clicks.execute("INSERT INTO clicks VALUES (2, 'n', 123456789.5)")
+    (first,) = clicks.run(CLICKS)
+    assert first is not None
+    assert (first.rows, first.rejected) == (1, 1)
+    click(clicks, 3)
+    (second,) = clicks.run(CLICKS)
+    assert second is not None
+    assert (second.rows, second.rejected) == (1, 0)
+    assert clicks.run(CLICKS) == [None]
+
+
+def test_a_refused_row_that_is_corrected_comes(clicks: World) -> None:
+    click(clicks, 1)
+    clicks.execute("INSERT INTO clicks VALUES (2, 'n', 123456789.5)")
+    clicks.run(CLICKS)
+    clicks.execute("UPDATE clicks SET price = 1 WHERE click_id = 2")
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "a refused row that was corrected without a stamp")
+
+
+# --- one staging folder, one source
+
+
+def test_two_profiles_do_not_share_a_staging_folder(make_world: Callable[[], World]) -> None:
+    dev, prod = make_world(), make_world()
+    for world, number in ((dev, 1), (prod, 2)):
+        world.execute(create(CLICKS))
+        click(world, number)
+    prod.folder = dev.folder
+    dev.run(CLICKS)
+    with pytest.raises(OwnLensError, match="clicks") as refused:
+        prod.run(CLICKS)
+    assert "\n" not in str(refused.value)
+    dev.run(CLICKS)
+    dev.require_source(CLICKS, "a staging folder that another profile tried")
+    prod.require(CLICKS, [], "a profile that was refused")
+
+
+def test_two_schemas_do_not_share_a_staging_folder(clicks: World) -> None:
+    click(clicks, 1)
+    clicks.run(CLICKS)
+    clicks.execute("CREATE SCHEMA other; " + create(CLICKS, schema="other"))
+    clicks.execute("INSERT INTO other.clicks VALUES (7)")
+    clicks.schema = "other"
+    with pytest.raises(OwnLensError, match="clicks"):
+        clicks.run(CLICKS)
+    clicks.schema = "public"
+    clicks.run(CLICKS)
+    clicks.require_source(CLICKS, "a staging folder that another schema tried")
+
+
+# --- deletes
+
+
+def test_a_row_deleted_in_a_reference_leaves_all_stores(world: World) -> None:
+    world.execute(create(SECTIONS))
+    world.execute("INSERT INTO sections VALUES (1, 'a'), (2, 'b')")
+    world.run(SECTIONS)
+    world.execute("DELETE FROM sections WHERE section_id = 2")
+    world.run(SECTIONS)
+    world.require_source(SECTIONS, "a row deleted in a reference")
+
+
+def test_a_row_and_a_day_deleted_in_a_daily_table_leave_all_stores(world: World) -> None:
+    world.execute(create(VIEWS))
+    world.execute(
+        "INSERT INTO views SELECT p, date '2026-01-01' + d, 'n' FROM generate_series(1, 2) p, generate_series(0, 2) d"
+    )
+    world.run(VIEWS)
+    world.execute("DELETE FROM views WHERE day = '2026-01-02' AND page_id = 1")
+    world.run(VIEWS)
+    world.require_source(VIEWS, "a row deleted in a day")
+    world.execute("DELETE FROM views WHERE day = '2026-01-03'")
+    world.run(VIEWS)
+    world.require_source(VIEWS, "a day that lost all its rows")
+
+
+def test_parent_and_child_deleted_together_leave_all_stores(world: World) -> None:
+    world.execute(create(AUTHORS, BOOKS))
+    world.execute("INSERT INTO authors VALUES (1), (2); INSERT INTO books VALUES (1, 1), (2, 2)")
+    world.run(AUTHORS, BOOKS)
+    world.execute("DELETE FROM books WHERE book_id = 1; DELETE FROM authors WHERE author_id = 1")
+    for _ in range(3):  # a parent may be spared until its children are gone
+        world.run(AUTHORS, BOOKS, sweep=True)
+    world.require_source(BOOKS, "a child deleted with its parent")
+    world.require_source(AUTHORS, "a parent deleted with its child")
+
+
+def test_a_row_whose_partition_moves_is_there_once(world: World) -> None:
+    world.execute(create(ARTICLES))
+    world.execute("INSERT INTO articles (article_id, note, day) VALUES (1, 'a', '2026-01-01'), (2, 'b', '2026-01-01')")
+    world.run(ARTICLES)
+    world.execute("UPDATE articles SET day = '2026-02-02', updated_at = now() WHERE article_id = 1")
+    world.run(ARTICLES)
+    world.require_source(ARTICLES, "a row that moved to another partition")
+
+
+@pytest.mark.parametrize("store", ["s3", "s3-rows", "postgresql", "clickhouse"])
+@pytest.mark.parametrize("contract", [CLICKS, ARTICLES, SECTIONS, VIEWS], ids=lambda contract: contract.table)
+def test_a_dropped_table_comes_back_whole(world: World, store: str, contract: TableContract) -> None:
+    keys = {
+        "clicks": "INSERT INTO clicks VALUES ({})",
+        "articles": "INSERT INTO articles (article_id, day) VALUES ({}, '2026-01-01')",
+        "sections": "INSERT INTO sections VALUES ({}, 'n')",
+        "views": "INSERT INTO views VALUES ({}, '2026-01-01', 'n')",
+    }[contract.table]
+    world.execute(create(contract))
+    for number in (1, 2):
+        world.execute(keys.format(number))
+        world.run(contract)
+    drop_table(world.stores[store.partition("-")[0]], contract, rows_only=store == "s3-rows")
+    world.execute(keys.format(3))
+    world.run(contract)
+    world.require_source(contract, f"a table that was dropped in {store}")

@@ -1,0 +1,38 @@
+"""Random histories: a few in every run of the tests, thousands by `make truth HISTORIES=n`."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ownlens_clickhouse.client import Store
+
+from .conftest import a_world
+from .histories import SourceMachine, run_histories
+from .servers import Cluster
+
+_HISTORIES = int(os.environ.get("OWNLENS_HISTORIES", "0")) or 12
+
+
+@pytest.fixture
+def machine(
+    cluster: Cluster, postgresql_folder: Path, holder: Store, engine_path: Path, tmp_path: Path
+) -> type[SourceMachine]:
+    return type(
+        "History",
+        (SourceMachine,),
+        {
+            "open_world": staticmethod(partial(a_world, cluster, postgresql_folder, engine_path, tmp_path)),
+            "cluster": cluster,
+            "give_up": staticmethod(holder.close),
+            "take_back": staticmethod(lambda: holder.run("SELECT 1")),
+        },
+    )
+
+
+@pytest.mark.timeout(0)
+def test_after_any_history_all_stores_equal_the_source(machine: type[SourceMachine]) -> None:
+    run_histories(machine, _HISTORIES, shrink="OWNLENS_TRUTH_SHRINK" in os.environ)

@@ -37,6 +37,10 @@ def names(_context: click.Context, _option: click.Parameter, values: tuple[str, 
     help="Destinations or aliases, separated by commas. Default: all of the profile.",
 )
 @click.option("--full-refresh", is_flag=True, help="Stage whole tables and replace what the destinations hold.")
+@click.option(
+    "--sweep-deletes", is_flag=True, help="Also find rows that are gone, of tables with deletes: follow, by their keys."
+)
+@click.option("--source-moved", is_flag=True, help="Go on after staged sets of another source: the database has moved.")
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Profile of ownlens.toml.")
 @click.option("--config", type=click.Path(dir_okay=False), help="Path of ownlens.toml.")
 @click.option("--no-validate", is_flag=True, help="Do not run the expectations after the loads.")
@@ -47,6 +51,8 @@ def command(
     presets: list[str],
     destinations: list[str],
     full_refresh: bool,
+    sweep_deletes: bool,
+    source_moved: bool,
     profile: str,
     config: str | None,
     no_validate: bool,
@@ -61,6 +67,8 @@ def command(
         presets=presets,
         destinations=destinations,
         full_refresh=full_refresh,
+        sweep_deletes=sweep_deletes,
+        source_moved=source_moved,
         profile=profile,
         config=config,
         validate_loads=False if no_validate else None,

@@ -82,7 +82,14 @@ def _stage(key: str, table: str) -> StageOutcome:
     run = current(key)
     assert run.snapshot is not None
     with _scrubbed(run, table, "staging"):
-        outcome = stage_table(run.contract(table), run.snapshot, run.area, full_refresh=run.request.full_refresh)
+        outcome = stage_table(
+            run.contract(table),
+            run.snapshot,
+            run.area,
+            full_refresh=run.request.full_refresh,
+            sweep_deletes=run.request.sweep_deletes,
+            source_moved=run.request.source_moved,
+        )
     if (manifest := outcome.manifest) is not None:
         counts = {"rows": manifest.rows, "rejected": manifest.rejected, "sequence": manifest.sequence}
         add_asset_metadata(asset_key(table, STAGED), counts)

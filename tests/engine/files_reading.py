@@ -17,7 +17,7 @@ from ownlens_plugins.settings import FileSourceConfig
 WHOLE = Selection(Extraction.WHOLE, Window(None, None))
 
 
-def source(folder: Path) -> FileSource:
+def source(folder: Path | str) -> FileSource:
     return FileSource(FileSourceConfig(kind="files", folder=str(folder)))
 
 

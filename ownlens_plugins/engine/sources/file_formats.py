@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -20,8 +21,8 @@ from .file_listing import SourceFile
 from .file_names import shown
 from .json_lines import read_json_lines
 
-# A row may span two blocks, not three. Greater blocks cost memory, so they are tried only when a row needs them.
-_BLOCKS = (1 << 20, 1 << 24, 1 << 27)
+# A row may span two blocks, not three. Arrow holds up to 32, so greater ones are tried only when a row needs them.
+_BLOCKS = (1 << 20, 1 << 22, 1 << 24)
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _CHUNK = 1 << 20
 
@@ -98,7 +99,10 @@ def file_batches(file: SourceFile, columns: Sequence[Column], names: Sequence[st
         pa.ArrowException, OSError, UnicodeError: the file is not of its format, or half written.
     """
     if file.format == "json":
-        with _opened(file) as content, io.TextIOWrapper(content, encoding="utf-8-sig") as lines:
+        with (
+            _opened(file) as content,
+            io.TextIOWrapper(io.BufferedReader(content, _CHUNK), encoding="utf-8-sig") as lines,
+        ):
             yield from read_json_lines(lines, columns, dict(file.partition))
         return
     wanted = [column.name for column in columns if column.name in names]
@@ -123,13 +127,15 @@ def _parquet_batches(file: SourceFile, wanted: Sequence[str]) -> Iterator[pa.Rec
 
 
 @contextmanager
-def _opened(file: SourceFile) -> Iterator[IO[bytes]]:
-    with open(file.path, "rb", buffering=0) as raw:
+def _opened(file: SourceFile) -> Iterator[pa.NativeFile]:
+    # Arrow reads CSV in threads of its own. A file of Python's would have them call into an interpreter that may be
+    # ending, and the process would abort.
+    with pa.OSFile(file.path) as content:
         if file.codec is None:
-            yield io.BufferedReader(raw, _CHUNK)
+            yield content
         else:
-            with pa.CompressedInputStream(raw, file.codec) as stream:
-                yield io.BufferedReader(stream, _CHUNK)
+            with pa.CompressedInputStream(content, file.codec) as unpacked:
+                yield unpacked
 
 
 def _csv_names(file: SourceFile) -> list[str]:
@@ -170,12 +176,17 @@ def _csv_batches(file: SourceFile, names: Sequence[str], wanted: Sequence[str]) 
 
 
 def _parsed(file: SourceFile, names: Sequence[str], wanted: Sequence[str], block: int) -> Iterator[pa.RecordBatch]:
-    mark = secrets.token_hex(8)
-    last_line = _DELIMITERS[file.format].join([mark] * len(names))
-    with _opened(file) as content:
-        ended = _WithLastLine(content, f"\n{last_line}\n".encode())
-        with pacsv.open_csv(ended, convert_options=_as_text(wanted), **_options(file, block)) as reader:
-            yield from _before_mark(reader, mark)
+    shown_columns = list(dict.fromkeys([*wanted, names[-1]]))
+    last = ""
+    with (
+        _opened(file) as content,
+        pacsv.open_csv(content, convert_options=_as_text(shown_columns), **_options(file, block)) as reader,
+    ):
+        for batch in reader:
+            last = batch.column(names[-1])[-1].as_py() if batch.num_rows else last
+            yield batch
+    if _may_be_open(file, names, last or ""):
+        _check_quotes(file, names, block)
 
 
 def _as_text(names: Sequence[str]) -> pacsv.ConvertOptions:
@@ -190,31 +201,44 @@ def _as_text(names: Sequence[str]) -> pacsv.ConvertOptions:
     )
 
 
+def _may_be_open(file: SourceFile, names: Sequence[str], last: str) -> bool:
+    """Tell whether the last field of a CSV file may be one whose quote does not end."""
+    if "\n" in last or "\r" in last or names.count(names[-1]) > 1:
+        return True
+    if file.codec is not None:
+        return False
+    with open(file.path, "rb") as content:
+        content.seek(-1, os.SEEK_END)
+        return content.read() not in b"\r\n"
+
+
+def _check_quotes(file: SourceFile, names: Sequence[str], block: int) -> None:
+    # Arrow takes the rest of a file for one value when a quote does not end, and says nothing. So the file is read
+    # again with one more line, which comes out as the last row, or is swallowed as well.
+    mark = secrets.token_hex(8)
+    line = _DELIMITERS[file.format].join([mark] * len(names))
+    last = None
+    with _opened(file) as content:
+        ended = _WithLastLine(content, f"\n{line}\n".encode())
+        with pacsv.open_csv(ended, convert_options=_as_text(names[:1]), **_options(file, block)) as reader:
+            # To the end, whatever comes: see _opened.
+            for batch in reader:
+                last = batch.column(0)[-1].as_py() if batch.num_rows else last
+    if last != mark:
+        raise pa.ArrowInvalid("a quoted field does not end")
+
+
 class _WithLastLine(io.RawIOBase):
     """A file with one more line at its end."""
 
-    def __init__(self, content: IO[bytes], line: bytes) -> None:
+    def __init__(self, content: pa.NativeFile, line: bytes) -> None:
         self._content, self._line = content, line
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        piece = self._content.read(size)
+        piece: bytes = self._content.read(size)
         if not piece:
             piece, self._line = self._line, b""
         return piece
-
-
-def _before_mark(reader: pa.RecordBatchReader, mark: str) -> Iterator[pa.RecordBatch]:
-    # Arrow takes the rest of a file for one value when a quote does not end, and says nothing. The line that we added
-    # comes out as the last row, or it was swallowed as well.
-    held: pa.RecordBatch | None = None
-    for batch in reader:
-        if batch.num_rows:
-            if held is not None:
-                yield held
-            held = batch
-    if held is None or held.column(0)[-1].as_py() != mark:
-        raise pa.ArrowInvalid("a quoted field does not end")
-    yield held.slice(0, held.num_rows - 1)

@@ -101,7 +101,7 @@ def _entry(folder: str, table: str) -> str:
             f"one format together into {table}/"
         )
     if passed_over := [name for name in claimed if name not in holding]:
-        raise _unread(table, passed_over[0])
+        raise _passed_over(folder, table, passed_over[0])
     if not holding or stems[holding[0]] != _normal(table):
         raise _absent(folder, table, holding)
     return holding[0]
@@ -135,6 +135,15 @@ def _absent(folder: str, table: str, holding: list[str]) -> SourceInvalid:
 def _both(names: Iterable[str]) -> str:
     first, second, *_ = names
     return f"{shown(first)} and {shown(second)}"
+
+
+def _passed_over(folder: str, table: str, name: str) -> SourceInvalid:
+    if os.path.isdir(os.path.join(folder, name)):
+        return SourceInvalid(
+            f"{table}: {shown(name)} in {folder} is a folder with the name of a file; rename it, "
+            f"to {table} if it holds the table's files"
+        )
+    return _unread(table, name)
 
 
 def _unread(table: str, name: str) -> SourceInvalid:

@@ -37,7 +37,7 @@ class PostgreSQLSourceConfig(StrictModel):
 
 
 class FileSourceConfig(StrictModel):
-    """A folder that holds `<table>.parquet`, `.csv`, `.json` or `.jsonl`, or a folder of such files per table."""
+    """A local folder that holds a file `<table>.parquet`, `.csv`, `.json` … or a folder `<table>/` for each table."""
 
     kind: Literal["files"]
     folder: str

@@ -23,7 +23,8 @@ class Manifest:
     """One staged set. `parts[].uri` and `quarantine` are relative to the staging folder.
 
     `source` is the place that the rows came from, and `seen` what its snapshot had seen; frames have neither.
-    `day_rows` counts the source's rows by day, for tables extracted by days. `newest` is the greatest cursor.
+    `day_rows` counts the source's rows by day, for tables extracted by days. `files` are
+    the fingerprints of its files, for sources of files, and `newest` is the greatest cursor.
     `left_out` counts extracted rows that earlier sets hold already, `left_out_changed` those of an append that differ
     from what was staged.
     """
@@ -49,6 +50,7 @@ class Manifest:
     source: Mapping[str, str] | None = None
     seen: Seen | None = None
     day_rows: DayRows | None = None
+    files: Mapping[str, str] | None = None
     newest: datetime | None = None
     left_out: int = 0
     left_out_changed: int = 0

@@ -67,7 +67,7 @@ class StagingArea:
     def note(self, table: str, request: StageRequest) -> None:
         """Note that a request brought nothing new, so that the next one need not look as far back."""
         if request.after and request.window.end is not None:
-            progress = Progress(request.after, request.window.end, request.seen, request.day_rows)
+            progress = Progress(request.after, request.window.end, request.seen, request.day_rows, request.files)
             with self._explained(table, "note what this run has seen"):
                 self._folder.put(_progress_name(table), progress.to_json())
 
@@ -167,7 +167,7 @@ class StagingArea:
             return Repeated({})
         known = [KnownSet(each.sequence, self.parts(each), dict(each.schema)) for each in request.known]
         with self._explained(contract.table, "read earlier staged sets"):
-            repeated = find_repeated(contract, parts.files, known, request.window.start)
+            repeated = find_repeated(contract, parts.files, known, request.known_from)
         take_out(repeated.rows, contract)
         return repeated
 
@@ -218,6 +218,7 @@ class StagingArea:
             source=request.source,
             seen=request.seen,
             day_rows=request.day_rows,
+            files=request.files,
             newest=draft.parts.newest,
             left_out=draft.repeated.count,
             left_out_changed=draft.repeated.changed,

@@ -48,10 +48,19 @@ class StageRequest:
     source: Mapping[str, str] | None = None
     seen: Seen | None = None
     day_rows: DayRows | None = field(default=None, compare=False)
+    new_files: frozenset[str] = frozenset()
+    files: Mapping[str, str] | None = None
 
     @property
     def selection(self) -> Selection:
-        return Selection(self.extraction, self.window, self.unseen_by, self.days, self.keys_only)
+        return Selection(
+            self.extraction, self.window, self.unseen_by, self.days, self.keys_only, new_files=self.new_files
+        )
+
+    @property
+    def known_from(self) -> datetime | None:
+        """The cursor value from which on staged rows may be met again: any, when new files bring old ones."""
+        return None if self.new_files else self.window.start
 
 
 def next_request(
@@ -79,7 +88,13 @@ def next_request(
         logger.info("%s: the source shows an older state than was staged already; nothing is taken", contract.table)
         return None
     request = StageRequest(
-        contract.extraction, Window(None, snapshot.closes_at), full_refresh, after=after, source=place, seen=seen
+        contract.extraction,
+        Window(None, snapshot.closes_at),
+        full_refresh,
+        after=after,
+        source=place,
+        seen=seen,
+        files=dict(snapshot.files(contract)) or None,
     )
     if full_refresh or contract.extraction is Extraction.WHOLE:
         request = replace(request, extraction=Extraction.WHOLE)
@@ -120,13 +135,21 @@ def _is_same_history(one: Seen, other: Seen) -> bool:
 def _following(
     contract: TableContract, request: StageRequest, base: Progress, manifests: Sequence[Manifest]
 ) -> StageRequest:
-    start = _start(contract, base, manifests)
-    return replace(
+    found = replace(
         request,
-        window=Window(start, request.window.end),
+        window=Window(_start(contract, base, manifests), request.window.end),
         unseen_by=base.seen if _can_tell(request.seen, base.seen) else None,
-        known=tuple(each for each in since_refresh(manifests) if _may_repeat(each, start)),
+        new_files=_new_files(request.files, base.files),
     )
+    known = (each for each in since_refresh(manifests) if _may_repeat(each, found.known_from))
+    return replace(found, known=tuple(known))
+
+
+def _new_files(now: Mapping[str, str] | None, before: Mapping[str, str] | None) -> frozenset[str]:
+    """Return the files that were delivered, or written again, since the sets before: all their rows may be new."""
+    if now is None or before is None:
+        return frozenset()
+    return frozenset(name for name, fingerprint in now.items() if before.get(name) != fingerprint)
 
 
 def _may_repeat(manifest: Manifest, start: datetime | None) -> bool:

@@ -31,6 +31,10 @@ class Sight:
     sight: Seen | None = None
     place: str = "here"
     days: Mapping[date, int] | None = None
+    found: Mapping[str, str] | None = None
+
+    def files(self, contract: TableContract) -> Mapping[str, str]:
+        return self.found or {}
 
     def identity(self, contract: TableContract) -> dict[str, str]:
         return {"database": self.place}
@@ -213,3 +217,13 @@ def test_days_that_lost_rows_are_extracted_and_days_that_lost_all_are_gone() -> 
     assert request is not None
     assert (request.days, request.gone) == (frozenset({second}), frozenset({third}))
     assert request.day_rows == {"2026-01-01": 5, "2026-01-02": 4}
+
+
+def test_files_that_came_or_changed_are_read_whole_and_compared_with_all_sets() -> None:
+    before = {"a.csv": "1", "b.csv": "1"}
+    sets = [staged(1, NOON, newest=NOON - 90 * DAY, files=before), staged(2, NOON + DAY, files=before)]
+    same = following(Sight(NOON + 2 * DAY, found=before), *sets)
+    assert (same.new_files, [each.sequence for each in same.known]) == (frozenset(), [2])
+    late = following(Sight(NOON + 2 * DAY, found={**before, "b.csv": "2", "c.csv": "1"}), *sets)
+    assert (late.new_files, [each.sequence for each in late.known]) == (frozenset({"b.csv", "c.csv"}), [1, 2])
+    assert (late.known_from, late.files) == (None, {"a.csv": "1", "b.csv": "2", "c.csv": "1"})

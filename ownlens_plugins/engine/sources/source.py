@@ -42,7 +42,8 @@ class Selection:
 
     WHOLE takes all, WINDOW those whose cursor is at or above `window.start`, DAYS all rows of the days in which WINDOW
     finds one, and of `days`. With `unseen_by`, WINDOW and DAYS leave out rows that this earlier snapshot has surely
-    seen as they are now. Rows without a cursor belong to every window. `keys_only` asks for the key columns alone.
+    seen as they are now. Rows without a cursor belong to every window, as do all rows of `new_files`, which are names
+    from `Snapshot.files`. `keys_only` asks for the key columns alone.
     """
 
     extraction: Extraction
@@ -50,6 +51,7 @@ class Selection:
     unseen_by: Seen | None = None
     days: frozenset[date] = frozenset()
     keys_only: bool = False
+    new_files: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,10 @@ class Snapshot(Protocol):
 
     def seen(self, contract: TableContract) -> Seen | None:
         """Return what later snapshots can be compared with; None when this table cannot tell which rows are new."""
+        ...
+
+    def files(self, contract: TableContract) -> Mapping[str, str]:
+        """Return a fingerprint of each file that holds the table, by name; empty when it does not lie in files."""
         ...
 
     def day_rows(self, contract: TableContract) -> Mapping[date, int]:

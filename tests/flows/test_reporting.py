@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,41 +24,41 @@ from .conftest import Project
 
 
 class Line:
-    """Carries connections to the tests' server, unless it is down."""
+    """Carries connections to the tests' server; while it is down, connections are refused."""
 
     def __init__(self, server: tuple[str, int]) -> None:
-        self._server, self.up, self._open = server, True, []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._server, self.port = server, 0
+        self._open: list[socket.socket] = []
+        self.mend()
 
-    def _serve(self) -> None:
+    def mend(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, args=(self._listener,), daemon=True).start()
+
+    def _serve(self, listener: socket.socket) -> None:
         while True:
             try:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
             except OSError:
                 return
-            if not self.up:
-                client.close()
-                continue
             there = socket.create_connection(self._server)
             self._open += [client, there]
             for ends in ((client, there), (there, client)):
                 threading.Thread(target=_carry, args=ends, daemon=True).start()
 
-    def cut(self, seconds: float | None = None) -> None:
-        """Go down at once; come up again after so many seconds, or not at all."""
-        self.up = False
+    def cut(self, seconds: float) -> None:
+        """Go down at once; come up again after so many seconds."""
+        self.close()
         for end in self._open:
-            end.close() if end.fileno() < 0 else end.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
         self._open.clear()
-        if seconds is not None:
-            threading.Timer(seconds, self.mend).start()
-
-    def mend(self) -> None:
-        self.up = True
+        threading.Timer(seconds, self.mend).start()
 
     def close(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # else a thread that accepts would keep it open
         self._listener.close()
 
 

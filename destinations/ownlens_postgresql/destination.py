@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import date
 from itertools import chain
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from ownlens_plugins.api import Destination, LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import CommitUnknown, Rejected, Retryable
 from ownlens_plugins.faults import reach
-from ownlens_plugins.powers import SqlValidationTarget
+from ownlens_plugins.powers import SliceCounts, SqlValidationTarget
 
 from . import sql
 from .applying import Applying
@@ -23,6 +24,7 @@ from .catalog import tables_named
 from .columns import as_contract
 from .config import PostgreSQLConfig, PostgreSQLOptions
 from .connection import Connection
+from .counting import Counting
 from .database import Database
 from .errors import Context, is_forbidden, is_missing, translate
 from .identity import Identity, Standing
@@ -191,6 +193,15 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
             names = sql.listed(plan.contract.column_names)
             for batch in connection.stream(f"SELECT {names} FROM {sql.qualified(schema, plan.table)}"):
                 yield as_contract(batch, plan.schema)
+
+    def count(self, plan: LoadPlan) -> SliceCounts:
+        """Count what the table shows of the plan's slice."""
+        with self._database.transaction(self._database.context(plan.table), reading=True) as connection:
+            return Counting(connection, self.config.db_schema, self._ledger, plan).count()
+
+    def kept_since(self, plan: LoadPlan) -> date | None:  # noqa: ARG002  # the same for every table
+        """Return None: nothing here leaves a table by its age."""
+        return None
 
     def check(self) -> None:
         """Connect and return.

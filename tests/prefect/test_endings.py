@@ -45,7 +45,9 @@ def test_a_cancelled_load_does_not_commit_and_is_made_up_for(stack: Stack, inbox
     request = {"tables": ["browsers"], "destinations": ["postgresql"], "full_refresh": True}
     assert stack.adhoc(request)["state"]["type"] == "COMPLETED"
     with psycopg.connect(stack.servers.source, autocommit=True) as source:
-        source.execute("UPDATE browsers SET browser_name = 'Cancelled' WHERE browser_id = 1")
+        source.execute(
+            "UPDATE browsers SET name = 'Cancelled' WHERE browser_id = (SELECT min(browser_id) FROM browsers)"
+        )
     with kept_out(stack) as holder:
         run = start(stack, request=request)
         eventually(lambda: waits(stack), what="the load waits")
@@ -57,7 +59,7 @@ def test_a_cancelled_load_does_not_commit_and_is_made_up_for(stack: Stack, inbox
     assert ended["state"]["type"] == "CANCELLED"
     assert time.monotonic() - begun < 25, "it ends by itself, and is not killed after 30 s"
     with psycopg.connect(stack.servers.warehouse) as warehouse:
-        changed = "SELECT count(*) FROM newsroom.browsers WHERE browser_name = 'Cancelled'"
+        changed = "SELECT count(*) FROM newsroom.browsers WHERE name = 'Cancelled'"
         assert warehouse.execute(changed).fetchone() == (0,)
         again = stack.adhoc({"tables": ["browsers"], "destinations": ["postgresql"]})
         assert again["state"]["message"] == "1 loads: 1 loaded, 0 with nothing new"

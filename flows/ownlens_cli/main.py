@@ -15,6 +15,7 @@ from .environment import quiet_dependencies
 # One file per command. Importing only the one that is called keeps `ownlens plugins` from starting Prefect.
 COMMANDS = {
     "load": "Load tables into the destinations.",
+    "status": "Tell how far each destination has come, and what is not validated.",
     "demo": "Run the whole load path on an embedded newsroom.",
     "sandbox": "Start, stop or list the servers of a whole stack to look at.",
     "show": "Print rows that landed in a destination.",

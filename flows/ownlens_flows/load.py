@@ -21,6 +21,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from ownlens_plugins.engine.outcomes import LoadOutcome, StageOutcome, Status
+from ownlens_plugins.engine.quarantining import refused_line
 from ownlens_plugins.errors import OwnLensError, ValidationFailed
 
 from .report import Rejection, RunReport
@@ -50,7 +51,7 @@ def load_tables(request: LoadRequest = EVERYTHING) -> State[Any]:
 
 
 def roll_up(report: RunReport) -> State[Any]:
-    """Return the state of a run: one failed load, failed validation or row without a usable key fails it."""
+    """Return the state of a run: one failed load, failed validation or newly refused row fails it."""
     if report.succeeded and not report.rejections:
         return Completed(message=report.message())
     lines = [*report.failures, *(rejection.message for rejection in report.rejections)]
@@ -189,13 +190,10 @@ class _Driver:
         if manifest is None:
             return
         self.report.staged_rows += manifest.rows
-        if manifest.key_violations:
-            where = self.run.area.address(manifest.quarantine or "")
-            message = (
-                f"{outcome.table}: {manifest.key_violations} rows have a null or repeated key and went to no "
-                f"destination; correct them in the source (they are kept in {where})"
-            )
-            self.report.rejections.append(Rejection(outcome.table, manifest.key_violations, message))
+        if manifest.rejected:
+            line = refused_line(manifest, self.run.area.address(manifest.quarantine or ""))
+            logger.warning("%s", line)
+            self.report.rejections.append(Rejection(outcome.table, manifest.rejected, line, manifest.reasons))
 
     def _note_failure(self, step: Step, error: BaseException) -> None:
         reason = str(error)

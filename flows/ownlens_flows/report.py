@@ -13,11 +13,16 @@ from ownlens_plugins.validation import ValidationResult
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Rows of a table that staging set aside because they break its key; they need a person."""
+    """Rows of a table that staging refused in this run; they need a person."""
 
     table: str
     rows: int
     message: str
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """Return the rejection as JSON values; `reasons` counts rows, commonest first."""
+        return {"table": self.table, "rows": self.rows, "reasons": dict(self.reasons), "message": self.message}
 
 
 @dataclass
@@ -55,7 +60,7 @@ class RunReport:
         broken = self.count(Status.FAILED) + self.count(Status.SKIPPED)
         parts += [f"{broken} failed"] if broken else []
         parts += [f"{len(self.invalid)} invalid"] if self.invalid else []
-        parts += [f"{sum(r.rows for r in self.rejections)} rows quarantined for their key"] if self.rejections else []
+        parts += [f"{sum(r.rows for r in self.rejections)} rows refused"] if self.rejections else []
         return f"{len(self.outcomes)} loads: {', '.join(parts)}"
 
     def validation(self, key: tuple[str, str]) -> str:
@@ -77,6 +82,7 @@ class RunReport:
             "staged_rows": self.staged_rows,
             "peak_memory_mb": round(peak_memory_mb(), 1),
             "loads": loads,
+            "refused": [rejection.document() for rejection in self.rejections],
             "errors": [*self.failures, *(rejection.message for rejection in self.rejections)],
         }
 
@@ -89,7 +95,8 @@ class RunReport:
         load = {"table": outcome.table, "destination": outcome.destination, "status": outcome.status.value}
         names = ("rows", "inserted", "updated", "unchanged", "rejected")
         counts = {name: getattr(outcome, name) for name in names}
-        error = outcome.error or self.invalid.get(key, "")
+        refused = {rejection.table: rejection.message for rejection in self.rejections}
+        error = outcome.error or self.invalid.get(key) or refused.get(outcome.table, "")
         return {
             **load, "validation": self.validation(key), **counts, "seconds": round(outcome.seconds, 2), "error": error
         }  # fmt: skip

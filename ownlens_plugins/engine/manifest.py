@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -14,11 +14,18 @@ from ..errors import Rejected
 
 FORMAT = 1
 Content = bytes
+# Rows of quarantines, by their set and number: (set, first row, last row), in order.
+Spans = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One staged set. `parts[].uri` and `quarantine` are relative to the staging folder."""
+    """One staged set. `parts[].uri` and `quarantine` are relative to the staging folder.
+
+    `rejected` counts the rows of its quarantine: those that were refused and are news. `reasons` counts them by reason,
+    the commonest ten. `standing` names rows of older quarantines that were refused again as they are; `replayed` those
+    whose rows this set brings in.
+    """
 
     table: str
     sequence: int
@@ -37,6 +44,9 @@ class Manifest:
     staged_at: datetime
     quarantine: str | None
     key_violations: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    standing: Spans = ()
+    replayed: Spans = ()
 
     def to_json(self) -> Content:
         """Return the manifest as the bytes of its object."""
@@ -56,6 +66,8 @@ class Manifest:
         values["parts"] = tuple(StagedPart(**part) for part in values["parts"])
         values["window"] = Window(*(_moment(values["window"][name]) for name in ("start", "end")))
         values["touched"] = _touched(values["touched"])
+        for name in ("standing", "replayed"):
+            values[name] = tuple(tuple(span) for span in values.get(name, ()))
         values["staged_at"] = datetime.fromisoformat(values["staged_at"])
         return Manifest(**values)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,31 +17,45 @@ import pyarrow.parquet as pq
 
 from ..api import StagedPart, Window, new_attempt
 from ..contracts import Extraction, TableContract
-from ..errors import Rejected, Retryable
+from ..errors import Retryable
 from ..object_store import S3Folder, explained
 from ..registry import Registry
 from ..storage import ObjectFolder, filesystem, is_s3, object_folder, publish_folder
 from .conforming import Conformed
 from .drafts import DraftParts
-from .manifest import Manifest, set_digest
-from .refusals import RefusedRow, raw_row
+from .manifest import Manifest, Spans, set_digest
+from .quarantining import (
+    FILE,
+    Refusals,
+    is_failing,
+    newly_refused,
+    numbers_of,
+    open_rows,
+    refuse_if_failing,
+    write_quarantine,
+)
+from .refusals import Origin, RefusedRow, breaks_key, commonest, repeated_rows
 from .sources.source import Extracted
 from .sweeping import DRAFT_PREFIX, sweep, sweep_objects
 from .transforming import transformed
 from .uniqueness import find_doubles, take_out
 
-_REPEATED = "key: another row of this set has the same key, and an append takes each key once"
-_NULL_KEY = "is null"
-
 
 @dataclass(frozen=True, slots=True)
 class StageRequest:
-    """What to stage: the rows' extent and meaning. `once` looks for the same content among all earlier sets."""
+    """What to stage: the rows' extent and meaning. `once` looks for the same content among all earlier sets.
+
+    `follows` is the newest set that the rows were chosen by: no other one may come in between. `replayed` names the
+    quarantined rows that they are; `transformed` says that the plugins' transforms have made them already.
+    """
 
     extraction: Extraction
     window: Window
     full_refresh: bool = False
     once: bool = False
+    follows: int | None = None
+    replayed: Spans = ()
+    transformed: bool = False
 
 
 class StagingArea:
@@ -93,10 +106,32 @@ class StagingArea:
             Retryable: another process staged this table at the same time.
         """
         with self._draft_folder(contract.table) as folder:
-            draft = self._write(contract, extracted, folder)
-            _refuse_if_failing(contract, draft.refused)
+            draft = self._write(contract, extracted, folder, request)
+            self._refuse_if_failing(contract, draft, request)
             with self._explained(contract.table, "publish a set"):
-                return self._publish(contract, draft, request)
+                manifest = self._publish(contract, draft, request)
+                self._folder.remove(_unpublished(contract.table))
+                return manifest
+
+    def _refuse_if_failing(self, contract: TableContract, draft: _Draft, request: StageRequest) -> None:
+        # Rows that are refused again in a window say nothing about its new rows; a whole table or day is judged whole.
+        counted = draft.news if request.extraction is Extraction.WINDOW else draft.refused
+        if is_failing(contract, len(counted), draft.rows):
+            where = self._folder.uri(_unpublished(contract.table))
+            with self._explained(contract.table, "keep the refused rows"):
+                self._keep_unpublished(contract.table, counted, draft.parts.folder.with_name("unpublished"))
+            refuse_if_failing(contract, counted, draft.rows, f"{where}/{FILE}")
+
+    def _keep_unpublished(self, table: str, refused: list[RefusedRow], draft: Path) -> None:
+        write_quarantine(refused, draft)
+        self._folder.remove(_unpublished(table))
+        self._bring(draft, _unpublished(table))
+
+    def unpublished(self, table: str) -> str | None:
+        """Return the address of the refused rows of a set that was not published, if the newest attempt was not."""
+        name = f"{_unpublished(table)}/{FILE}"
+        with self._explained(table, "look for refused rows"):
+            return self._folder.uri(name) if name in self._folder.list(_unpublished(table)) else None
 
     @contextmanager
     def _draft_folder(self, table: str) -> Iterator[Path]:
@@ -114,18 +149,21 @@ class StagingArea:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _write(self, contract: TableContract, extracted: Extracted, folder: Path) -> _Draft:
+    def _write(self, contract: TableContract, extracted: Extracted, folder: Path, request: StageRequest) -> _Draft:
         conformed = Conformed(contract, extracted)
         parts = DraftParts(contract, folder / "parts")
         parts.write(conformed.batches())
         refused = conformed.refused
-        if self._registry.has_transforms and parts.rows:
+        if self._registry.has_transforms and parts.rows and not request.transformed:
             parts, more = self._transform(contract, parts, folder)
             refused += more
         doubles = take_out(find_doubles(contract, parts.files), contract)
         if contract.version_by is None:
-            refused += _repeated(doubles)
-        return _Draft(parts, refused)
+            refused += [row for batch in doubles for row in repeated_rows(batch)]
+        if request.once or not refused:  # a frame's report is about the frame, whatever came before
+            return _Draft(parts, refused, Refusals(refused))
+        with self._explained(contract.table, "read the quarantine"):
+            return _Draft(parts, refused, newly_refused(self._folder.uri, self.manifests(contract.table), refused))
 
     def _transform(
         self, contract: TableContract, parts: DraftParts, folder: Path
@@ -133,7 +171,7 @@ class StagingArea:
         with transformed(contract, self._registry, parts.files) as changed:
             if changed is None:
                 return parts, []
-            conformed = Conformed(contract, changed)
+            conformed = Conformed(contract, changed, Origin.TRANSFORM)
             again = DraftParts(contract, folder / "transformed")
             again.write(conformed.batches())
             return again, conformed.refused
@@ -143,9 +181,11 @@ class StagingArea:
         schema = {column.name: str(column) for column in contract.columns}
         digest = set_digest(sealed, schema, replaces=request.full_refresh)
         latest = self.latest(contract.table)
-        if same := self._same_content(contract, latest, digest, len(draft.refused), request):
+        if request.follows is not None and request.follows != (0 if latest is None else latest.sequence):
+            raise Retryable(f"{contract.table}: another run staged a set meanwhile; run it again")
+        if same := self._same_content(contract, latest, digest, draft, request):
             return same if request.once else None
-        if latest is not None and not sealed and not draft.refused and not _holds_all(request):
+        if latest is not None and not sealed and not draft.news and not _holds_all(request):
             return None
         sequence = 1 if latest is None else latest.sequence + 1
         folder = f"{_slug(contract.table)}/{sequence:08d}-{new_attempt()}"
@@ -156,7 +196,7 @@ class StagingArea:
             digest=digest,
             rows=sum(part.rows for part in sealed),
             bytes=sum(part.bytes for part in sealed),
-            rejected=len(draft.refused),
+            rejected=len(draft.news),
             parts=tuple(replace(part, uri=f"{folder}/{part.uri}") for part in sealed),
             extraction=request.extraction.value,
             full_refresh=request.full_refresh,
@@ -166,8 +206,11 @@ class StagingArea:
             contract_fingerprint=contract.fingerprint,
             ownlens_version=version("ownlens"),
             staged_at=datetime.now(UTC),
-            quarantine=f"{folder}/quarantine.parquet" if draft.refused else None,
-            key_violations=sum(_breaks_key(contract, row) for row in draft.refused),
+            quarantine=f"{folder}/{FILE}" if draft.news else None,
+            key_violations=sum(breaks_key(contract, row) for row in draft.news),
+            reasons=commonest(draft.news),
+            standing=draft.refusals.standing,
+            replayed=request.replayed,
         )
         name = _manifest_name(contract.table, sequence)
         if self._folder.create(name, manifest.to_json()):
@@ -180,31 +223,36 @@ class StagingArea:
         raise Retryable(f"{contract.table}: another run staged set {sequence} at the same time; run it again")
 
     def _same_content(
-        self, contract: TableContract, latest: Manifest | None, digest: str, rejected: int, request: StageRequest
+        self, contract: TableContract, latest: Manifest | None, digest: str, draft: _Draft, request: StageRequest
     ) -> Manifest | None:
         if latest is None or request.full_refresh:
             return None
         # A further row that was refused is news, although the rows that were kept are the same.
         if request.once:
             known = self.manifests(contract.table)
+            rejected = len(draft.refused)
             return next((old for old in known if (old.digest, old.rejected) == (digest, rejected)), None)
         # An earlier set of equal content is not the same: the table may have changed and changed back.
-        same = (latest.digest, latest.rejected) == (digest, rejected)
-        return latest if same and _holds_all(request) else None
+        if not _holds_all(request) or latest.digest != digest or draft.news:
+            return None
+        # Rows that are no longer refused are news as well: they are settled.
+        known = [latest] if latest.extraction == Extraction.WHOLE.value else self.manifests(contract.table)
+        return latest if open_rows(known) == numbers_of(draft.refusals.standing) else None
 
     def _upload(self, draft: _Draft, folder: str) -> None:
-        if draft.refused:
-            draft.parts.folder.mkdir(parents=True, exist_ok=True)
-            _write_quarantine(draft.refused, draft.parts.folder / "quarantine.parquet")
-        if not draft.parts.folder.exists():
-            return
+        if draft.news:
+            write_quarantine(draft.news, draft.parts.folder)
+        if draft.parts.folder.exists():
+            self._bring(draft.parts.folder, folder)
+
+    def _bring(self, draft: Path, folder: str) -> None:
         if is_s3(self.uri):
-            _copy(draft.parts.folder, self._folder.uri(folder))
+            _copy(draft, self._folder.uri(folder))
         else:
-            publish_folder(draft.parts.folder, Path(self._folder.uri(folder)))
+            publish_folder(draft, Path(self._folder.uri(folder)))
 
     def quarantined(self, manifest: Manifest) -> pa.Table | None:
-        """Return the refused rows of a set: columns `reason` and `row` (JSON text)."""
+        """Return the newly refused rows of a set: among others the columns `reason` and `row` (JSON text)."""
         if manifest.quarantine is None:
             return None
         with self._explained(manifest.table, "read the quarantine"):
@@ -220,6 +268,15 @@ class StagingArea:
 class _Draft:
     parts: DraftParts
     refused: list[RefusedRow]
+    refusals: Refusals
+
+    @property
+    def news(self) -> list[RefusedRow]:
+        return self.refusals.news
+
+    @property
+    def rows(self) -> int:
+        return sum(pq.read_metadata(file).num_rows for file in self.parts.files)
 
 
 def _slug(table: str) -> str:
@@ -235,29 +292,8 @@ def _holds_all(request: StageRequest) -> bool:
     return request.extraction is Extraction.WHOLE
 
 
-def _repeated(doubles: list[pa.RecordBatch]) -> list[RefusedRow]:
-    return [RefusedRow(_REPEATED, raw_row(batch, index)) for batch in doubles for index in range(batch.num_rows)]
-
-
-def _breaks_key(contract: TableContract, row: RefusedRow) -> bool:
-    column, _, reason = row.reason.partition(": ")
-    return row.reason == _REPEATED or (column in contract.key and reason.startswith(_NULL_KEY))
-
-
-def _refuse_if_failing(contract: TableContract, refused: list[RefusedRow]) -> None:
-    if refused and contract.on_bad_value == "fail":
-        raise Rejected(
-            f"{contract.table}: {len(refused)} rows break the contract ({refused[0].reason}); "
-            "correct them in the source, or set on_bad_value: quarantine"
-        )
-
-
-def _write_quarantine(refused: list[RefusedRow], file: Path) -> None:
-    table = pa.table({"reason": [row.reason for row in refused], "row": [row.row for row in refused]})
-    with file.open("wb") as target:
-        pq.write_table(table, target, compression="zstd")
-        target.flush()
-        os.fsync(target.fileno())
+def _unpublished(table: str) -> str:
+    return f"{_slug(table)}/unpublished"
 
 
 def _copy(folder: Path, uri: str) -> None:

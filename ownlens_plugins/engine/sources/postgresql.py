@@ -175,9 +175,7 @@ def _window(contract: TableContract, selection: Selection, columns: Mapping[str,
     kind = contract.column(cursor).type.kind.value
     bounds = [(">=", selection.window.start), ("<", selection.window.end)]
     # Both bounds are datetimes of our own making, printed in ISO format: no outside text reaches the statement.
-    terms = [
-        f"{quote(cursor)} {sign} '{bound.isoformat()}'::{kind}" for sign, bound in bounds if bound is not None
-    ]
+    terms = [f"{quote(cursor)} {sign} '{bound.isoformat()}'::{kind}" for sign, bound in bounds if bound is not None]
     return _or_null(" AND ".join(terms), cursor, columns) if terms else ""
 
 

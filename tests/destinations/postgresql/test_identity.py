@@ -15,7 +15,8 @@ from ownlens_plugins.contracts import Extraction, Strategy, TableContract
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.engine.running import load_table
 from ownlens_plugins.engine.sources.source import Extracted
-from ownlens_plugins.engine.staging import StageRequest, StagingArea
+from ownlens_plugins.engine.staging import StagingArea
+from ownlens_plugins.engine.windows import StageRequest
 from ownlens_plugins.errors import Rejected, Retryable
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.testing import sample_contract, sample_rows, sample_table

@@ -54,7 +54,7 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         self._ledger = Ledger(config.ledger_schema, config.db_schema)
         self._identity = Identity(config.db_schema, self._ledger)
         self._ensured: dict[str, Wanted] = {}
-        # Tables of which a load was found here: a later load of them is no beginning.
+        # Tables of which a load was found or made here: a later load of them is no beginning.
         self._vouched: set[str] = set()
         self._lock = threading.Lock()
 
@@ -103,9 +103,9 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         self.require_strategy(plan)
         self._ensure(plan, options)
         reach("stage_open")
-        vouched = plan.table in self._vouched
+        vouch, vouched = self._vouched.add, plan.table in self._vouched
         return PostgreSQLSession(
-            self._database, self.config, self._ledger, plan, options, self._forget_table, vouched=vouched
+            self._database, self.config, self._ledger, plan, options, self._forget_table, vouch, vouched=vouched
         )
 
     def release(self, plan: LoadPlan) -> LoadResult | None:

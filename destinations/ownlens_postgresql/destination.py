@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
@@ -18,7 +18,7 @@ from ownlens_plugins.errors import CommitUnknown, Rejected, Retryable
 from ownlens_plugins.faults import reach
 from ownlens_plugins.powers import SliceCounts, SqlValidationTarget
 
-from . import sql
+from . import kept, sql
 from .applying import Applying
 from .catalog import tables_named
 from .columns import as_contract
@@ -140,6 +140,14 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
     def _has_aside(self, table: str) -> bool:
         with self._database.transaction(self._database.context(table), reading=True) as connection:
             return self._ledger.has_aside(connection, table)
+
+    def kept_counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return the rows that wait for their parents, by table and reason."""
+        return kept.counts(self._database, self._ledger, self.config.db_schema)
+
+    def kept_rows(self, table: str) -> pa.RecordBatchReader:
+        """Stream a table's rows that wait for their parents, oldest first."""
+        return kept.rows(self._database, self._ledger, self.config.db_schema, table)
 
     def _options(self, plan: LoadPlan) -> PostgreSQLOptions:
         if not isinstance(plan.options, PostgreSQLOptions):

@@ -46,7 +46,7 @@ def load_tables(request: LoadRequest = EVERYTHING) -> State[Any]:
 
 
 def roll_up(report: RunReport) -> State[Any]:
-    """Return the state of a run: one failed load, failed validation or row without a usable key fails it."""
+    """Return the state of a run: one failed load, failed validation or newly refused row fails it."""
     message = "; ".join([report.message(), *report.untold])
     if report.succeeded and not report.rejections:
         return Completed(message=message)

@@ -200,9 +200,9 @@ class Merge:
     """How the stage comes into a table.
 
     With `kept`, rows that come back from the quarantine never fail on an existing key, whatever `conflict` says.
-    `any_version` updates rows even when the table holds a newer version. `revived` is a
-    condition on the stage `s`: such rows replace one that was gone from the source, of any version. `partitioned`
-    tables cannot tell new rows from updated ones: all count as inserted.
+    `any_version` updates rows even when the table holds a newer version. `revived` is a condition on the stage `s`:
+    such rows replace one that was gone from the source, of any version. `partitioned` tables cannot tell new rows from
+    updated ones: all count as inserted.
     """
 
     table: str

@@ -74,7 +74,7 @@ def test_a_cancelled_load_does_not_commit_and_is_made_up_for(stack: Stack, inbox
     ("parameters", "said"),
     [
         ({"tables": ["browsers"]}, "unknown parameter 'tables'; write it inside of request, as {\"tables\": …}"),
-        ({"reqest": {}}, "unknown parameter 'reqest'; the only parameter is 'request'; nothing was loaded"),
+        ({"reqest": {}}, "unknown parameter 'reqest'; did you mean 'request'? Nothing was loaded"),
     ],
 )
 def test_an_unknown_parameter_is_named_in_the_state(stack: Stack, parameters: dict[str, Any], said: str) -> None:

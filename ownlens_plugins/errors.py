@@ -36,6 +36,10 @@ class SourceInvalid(OwnLensError):
     """The source cannot give what the contract asks for. Fails before anything is staged."""
 
 
+class Stopped(OwnLensError):
+    """The run was told to stop, and this step left off where nothing of it had landed. The next run makes up for it."""
+
+
 class ValidationFailed(OwnLensError):
     """A critical expectation does not hold for the rows that a load touched."""
 

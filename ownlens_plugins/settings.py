@@ -16,6 +16,8 @@ from .errors import SettingsInvalid, UnknownName
 CONFIG_VARIABLE = "OWNLENS_CONFIG"
 DEFAULT_FILE = "ownlens.toml"
 DEFAULT_PROFILE = "default"
+# Each profile has a folder of its own below: equal table names of two sources must not meet.
+STAGING_FOLDER = "var/staging"
 
 
 class PostgreSQLSourceConfig(StrictModel):
@@ -35,7 +37,7 @@ class PostgreSQLSourceConfig(StrictModel):
 
 
 class FileSourceConfig(StrictModel):
-    """A folder that holds `<table>.parquet`, `.csv`, `.json` or `.jsonl`, or a folder of such files per table."""
+    """A local folder that holds a file `<table>.parquet`, `.csv`, `.json` … or a folder `<table>/` for each table."""
 
     kind: Literal["files"]
     folder: str
@@ -99,11 +101,14 @@ class Profile(BaseSettings):
     )
 
     contracts: str = Field(default="table_configs", description="Folder of the contracts.")
-    staging: str = Field(default="var/staging", description="Local folder or s3:// prefix of the staged sets.")
+    staging: str = Field(
+        default=f"{STAGING_FOLDER}/{DEFAULT_PROFILE}",
+        description="Local folder or s3:// prefix of the staged sets; var/staging/NAME for profile NAME when absent.",
+    )
     source: SourceConfig | None = None
     destinations: dict[str, dict[str, Any]] = Field(default_factory=dict)
     embedded: str | None = Field(default=None, description="Folder of the embedded stack that commands start.")
-    lag_seconds: int = Field(default=60, ge=0, description="Windows close this long before now.")
+    lag_seconds: int = Field(default=60, ge=0, description="Look-backs reach this much further behind.")
     max_workers: int = Field(default=6, ge=1, le=64, description="Tasks at once.")
     limits: dict[str, int] = Field(default_factory=dict, description="Loads at once, by destination.")
     log_file: str = Field(default="var/ownlens.log", description="Where commands write their log.")
@@ -138,9 +143,12 @@ def load_profile(name: str = DEFAULT_PROFILE, *, file: Path | str | None = None)
     if name not in profiles:
         raise UnknownName("profile", name, profiles, where=str(path))
     try:
-        return Profile(**profiles[name])
+        profile = Profile(**profiles[name])
     except ValidationError as error:
         raise SettingsInvalid(f"{path}: profiles.{name}: {_problem(error)}") from None
+    if "staging" in profile.model_fields_set:
+        return profile
+    return profile.model_copy(update={"staging": f"{STAGING_FOLDER}/{name}"})
 
 
 def _profiles(path: Path) -> dict[str, dict[str, Any]]:

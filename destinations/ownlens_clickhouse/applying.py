@@ -2,87 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from uuid import UUID
 
 from ownlens_plugins import faults
-from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import CommitUnknown
 
-from . import schema, sql
-from .client import DIFFERENT_COLUMNS, has_code
-from .definition import LOAD
-from .ledger import Changes, Entry
+from . import comparing, schema, sql
+from .client import DIFFERENT_COLUMNS, UNKNOWN_SETTING, has_code
+from .ledger import NO_TABLE
+from .preparing import sides_of
+from .redo import Redo
 from .target import Target
 
 
-def changes(target: Target, plan: LoadPlan, stage: str) -> Changes:
-    """Count what a staged load will do to the table, before any of it is visible."""
-    if plan.strategy is Strategy.UPSERT:
-        return _upsert_changes(target, plan, stage)
-    if plan.strategy is Strategy.OVERWRITE:
-        return Changes(inserted=plan.rows, deleted=_count(target, target.name))
-    if plan.strategy is Strategy.REPLACE_PARTITION:
-        held = target.partitions(target.name)
-        replaced = target.partitions(target.store.name(stage))
-        return Changes(inserted=plan.rows, deleted=sum(held[each].rows for each in replaced if each in held))
-    return Changes(inserted=plan.rows)
-
-
-def apply(target: Target, entry: Entry, stage: str) -> None:
-    """Make all rows of a begun load visible and check that they are.
+def apply(target: Target, redo: Redo, stage: str) -> UUID:
+    """Make all rows of a begun load visible, check that they are, and return the UUID of the table that shows them.
 
     Raises:
         CommitUnknown: the rows are not visible as they were staged. Repeating repairs that.
     """
-    steps: dict[Strategy, Callable[[Target, Entry, str], None]] = {
+    steps: dict[Strategy, Callable[[Target, Redo, str], None]] = {
         Strategy.APPEND: _append,
         Strategy.REPLACE_PARTITION: _replace,
         Strategy.UPSERT: _upsert,
-        Strategy.OVERWRITE: _overwrite,
     }
-    steps[entry.strategy](target, entry, stage)
+    _require_same_table(target, redo)
+    if redo.exchanges:
+        _overwrite(target, redo, stage)
+    else:
+        steps[redo.entry.strategy](target, redo, stage)
+    return _require_same_table(target, redo)
 
 
-def _append(target: Target, entry: Entry, stage: str) -> None:
-    source = target.store.name(stage)
+def _require_same_table(target: Target, redo: Redo) -> UUID:
+    # A table that somebody dropped and made again while the load was under way lacks what was in it before.
+    entry, here = redo.entry, target.uuid_of(target.table)
+    known = {entry.target, entry.stage} if redo.exchanges else {entry.target}
+    if here is None or (here not in known and entry.target != NO_TABLE):
+        raise CommitUnknown(f"{target.table}: clickhouse has another table in place of the one of the load")
+    return here
+
+
+def _append(target: Target, redo: Redo, stage: str) -> None:
+    source, sequence = target.store.name(stage), redo.entry.sequence
     staged = target.partitions(source)
-    landed = target.partitions(target.name, sequence=entry.sequence)
+    landed = target.partitions(target.name, sequence=sequence)
     for partition, count in staged.items():
         here = landed[partition].rows if partition in landed else 0
         if here == count.rows:
             continue
         if here:  # an attach was cut short between two parts
-            target.store.run(sql.delete_load(target.name, source, partition, entry.sequence))
+            target.store.run(sql.delete_load(target.name, source, partition, sequence))
         _copy(target, stage, sql.attach(target.name, source, partition))
     faults.reach("after_commit")
-    after = target.partitions(target.name, sequence=entry.sequence)
+    after = target.partitions(target.name, sequence=sequence)
     for partition, count in staged.items():
         _expect(target, count.lasting, after[partition].lasting if partition in after else 0)
 
 
-def _replace(target: Target, _: Entry, stage: str) -> None:
+def _replace(target: Target, redo: Redo, stage: str) -> None:
     source = target.store.name(stage)
     staged = target.partitions(source)
-    for partition in staged:  # only partitions with rows: replacing by an empty one would drop it
+    for partition in staged:
         _copy(target, stage, sql.replace(target.name, source, partition))
+    emptied = [partition for partition in redo.replaced if partition not in staged]
+    _empty(target, stage, emptied)
     faults.reach("after_commit")
     after = target.partitions(target.name)
     for partition, count in staged.items():
         _expect(target, count.lasting, after[partition].lasting if partition in after else 0)
+    _expect(target, 0, sum(after[partition].rows for partition in emptied if partition in after))
 
 
-def _upsert(target: Target, _: Entry, stage: str) -> None:
+def _upsert(target: Target, redo: Redo, stage: str) -> None:
     source = target.store.name(stage)
-    for partition in target.partitions(source):
-        _copy(target, stage, sql.attach(target.name, source, partition))
+    staged = target.partitions(source)
+    for partition in staged:
+        change = sql.replace if partition in redo.replaced else sql.attach
+        _copy(target, stage, change(target.name, source, partition))
+    # Last, so that a row that moved is there before the place where it was goes.
+    _empty(target, stage, [partition for partition in redo.replaced if partition not in staged])
     faults.reach("after_commit")
-    absent, newer, *_same_or_older = _versions(target, stage)
-    _expect(target, 0, absent + newer)
+    sides = sides_of(target, stage)
+    query = sides.count([f"{comparing.ABSENT} OR {comparing.NEWER}"], where=target.lasting())
+    _expect(target, 0, int(target.store.rows(query)[0][0]))
+    if redo.replaced:
+        _expect(target, 0, int(target.store.rows(sides.left_over(redo.replaced))[0][0]))
 
 
-def _overwrite(target: Target, entry: Entry, stage: str) -> None:
+def _overwrite(target: Target, redo: Redo, stage: str) -> None:
     # Exchanging twice would bring the old rows back, so the table that is there now decides.
+    entry = redo.entry
     if target.uuid_of(target.table) != entry.stage:
         target.store.run(sql.exchange(target.name, target.store.name(stage), target.definition.cluster))
         faults.reach("commit_sent")
@@ -95,11 +107,27 @@ def _overwrite(target: Target, entry: Entry, stage: str) -> None:
 def _dress(target: Target) -> None:
     # What the staged table could not have: a TTL, which could drop rows before they are counted, and hidden columns
     # that take part in an insert.
-    flags = [column for column in target.definition.columns if column.hidden and column.name != LOAD]
+    flags = [column for column in target.definition.columns if column.is_flag]
     if flags:
         target.store.run(sql.hide_columns(target.name, flags))
     if target.definition.ttl:
         target.store.run(sql.change_ttl(target.name, target.definition.ttl))
+
+
+def _empty(target: Target, stage: str, partitions: Iterable[str]) -> None:
+    """Take all rows out of partitions.
+
+    Replacing them by what the staged table has, nothing, does what DROP PARTITION does, and names the staged table: an
+    attempt that was taken over has lost that name, and could drop rows of a newer load otherwise.
+    """
+    for partition in partitions:
+        statement = sql.replace(target.name, target.store.name(stage), partition)
+        try:
+            _copy(target, stage, f"{statement} SETTINGS {sql.EMPTY_IS_MEANT}")
+        except Exception as error:
+            if not has_code(error, UNKNOWN_SETTING):
+                raise
+            _copy(target, stage, statement)  # older servers need no leave
 
 
 def _copy(target: Target, stage: str, statement: str) -> None:
@@ -118,29 +146,3 @@ def _expect(target: Target, wanted: int, seen: int) -> None:
         raise CommitUnknown(
             f"{target.table}: clickhouse shows {seen} rows of the load where {wanted} are due; run the load again"
         )
-
-
-def _upsert_changes(target: Target, plan: LoadPlan, stage: str) -> Changes:
-    if _count(target, target.name) == 0:
-        return Changes(inserted=plan.rows)
-    absent, newer, same, older = _versions(target, stage)
-    identical = _identical(target, stage) if same else 0
-    return Changes(inserted=absent, updated=newer + same - identical, unchanged=identical + older)
-
-
-def _versions(target: Target, stage: str) -> tuple[int, int, int, int]:
-    contract = target.contract
-    assert contract.version_by is not None  # `definition.define` refuses ReplacingMergeTree without it
-    query = sql.compare_versions(target.name, target.store.name(stage), contract.key, contract.version_by)
-    absent, newer, same, older = target.store.rows(query)[0]
-    return int(absent), int(newer), int(same), int(older)
-
-
-def _identical(target: Target, stage: str) -> int:
-    columns = [column.name for column in target.definition.columns if column.name != LOAD]
-    query = sql.count_identical(target.name, target.store.name(stage), target.contract.key, columns)
-    return int(target.store.rows(query)[0][0])
-
-
-def _count(target: Target, name: str) -> int:
-    return int(target.store.rows(f"SELECT count() FROM {name}")[0][0])

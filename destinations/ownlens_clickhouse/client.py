@@ -22,6 +22,8 @@ from .config import ClickHouseConfig
 
 # The first four keep ClickHouse from changing values or hiding them in a queue. The deletes must be done, and their
 # sub-queries answered, before the statement returns; a load may span more partitions than an interactive insert may.
+# A key is one row also when older versions of it lie in other partitions, and what a join does not find is no NULL:
+# a user's profile may say otherwise.
 SETTINGS: dict[str, Any] = {
     "async_insert": 0,
     "input_format_null_as_default": 0,
@@ -30,12 +32,15 @@ SETTINGS: dict[str, Any] = {
     "lightweight_deletes_sync": 2,
     "mutations_execute_subqueries_on_initiator": 1,
     "max_partitions_per_insert_block": 0,
+    "do_not_merge_across_partitions_select_final": 0,
+    "join_use_nulls": 0,
     "allow_suspicious_low_cardinality_types": 1,
     "enable_time_time64_type": 1,
     "output_format_arrow_string_as_string": 1,
     "output_format_arrow_low_cardinality_as_dictionary": 0,
 }
-UNKNOWN_TABLE, UNKNOWN_DATABASE, TABLE_EXISTS, DIFFERENT_COLUMNS, ACCESS_DENIED = 60, 81, 57, 122, 497
+UNKNOWN_TABLE, UNKNOWN_DATABASE, TABLE_EXISTS, ACCESS_DENIED = 60, 81, 57, 497
+UNKNOWN_COLUMN, UNKNOWN_SETTING, DIFFERENT_COLUMNS = 47, 115, 122
 
 
 class ClientPool:
@@ -180,7 +185,8 @@ class Store:
 
         # clickhouse_connect would hold the whole Arrow result in memory; the engine itself streams blocks, each a
         # complete Arrow stream.
-        settings = {name: SETTINGS[name] for name in SETTINGS if name.startswith("output_format_arrow")}
+        shown = ("output_format_arrow", "do_not_merge_across")
+        settings = {name: SETTINGS[name] for name in SETTINGS if name.startswith(shown)}
         statement = f"{query} SETTINGS {sql.settings(settings)}"
         with (
             self._pool.client(),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from ownlens_plugins.api import LoadPlan
-from ownlens_plugins.contracts import Kind, Strategy, TableContract
+from ownlens_plugins.contracts import Column, Kind, Strategy, TableContract
 from ownlens_plugins.errors import Rejected, UnknownName
 
 from . import sql
@@ -15,31 +15,41 @@ from .columns import LOW_CARDINALITY_KINDS, column_type, needs_flag
 from .config import ClickHouseOptions, engine_problem
 
 LOAD = "_ownlens_load"
+VERSION = "_ownlens_version"
 NULL_FLAG = "_ownlens_null_"
+# Below every number that a version can be.
+_OLDEST = "toInt128('-170141183460469231731687303715884105728')"
 # A column of such a name would hide ClickHouse's own, or is refused by it.
 _VIRTUAL = frozenset({"_partition_id", "_row_exists", "_block_number", "_block_offset"})
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnDefinition:
-    """One column. A hidden column is MATERIALIZED: `SELECT *` does not show it."""
+    """One column. A hidden column is MATERIALIZED, by `value` if it has one: `SELECT *` does not show it."""
 
     name: str
     type: str
     codec: str | None = None
     hidden: bool = False
+    value: str | None = None
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it says where an array is NULL."""
+        return self.name.startswith(NULL_FLAG)
 
     @property
     def can_be_added(self) -> bool:
         """Whether rows that are there already have a true value for it: NULL."""
-        return "Nullable(" in self.type or self.name.startswith(NULL_FLAG)
+        return "Nullable(" in self.type or self.is_flag
 
 
 @dataclass(frozen=True, slots=True)
 class TableDefinition:
     """A table's columns and storage. The expressions are SQL; `ttl` is the moment after which a row may go.
 
-    `engine` is the family's name without Replicated, and `cluster` where statements about the table run.
+    `engine` is the family's name without Replicated, and `cluster` where statements about the table run. `version` is
+    the column by which the newest row of a key is known.
     """
 
     table: str
@@ -50,6 +60,7 @@ class TableDefinition:
     ttl: str | None
     replicated: bool = False
     cluster: str | None = None
+    version: str | None = None
 
     @property
     def order_sql(self) -> str:
@@ -73,13 +84,28 @@ def define(plan: LoadPlan) -> TableDefinition:
         raise Rejected(f"{plan.table}: {plan.destination}: {problem}")
     return TableDefinition(
         table=contract.table,
-        columns=(*_columns(contract, options), *_flags(contract), ColumnDefinition(LOAD, "UInt64", hidden=True)),
+        columns=(
+            *_columns(contract, options),
+            *_flags(contract),
+            *_versions(contract, options),
+            ColumnDefinition(LOAD, "UInt64", hidden=True),
+        ),
         engine=_engine(contract, options),
         partition=_partition(contract, options),
         order=options.order_by or contract.key,
         ttl=_ttl(contract, options),
         replicated=options.replicated,
         cluster=options.cluster,
+        version=_version(contract, options),
+    )
+
+
+def keys_of(definition: TableDefinition, contract: TableContract) -> TableDefinition:
+    """Return the table that the keys of a set are staged in, which holds nothing but keys."""
+    kept = {*contract.key, LOAD}
+    columns = tuple(column for column in definition.columns if column.name in kept)
+    return replace(
+        definition, columns=columns, engine="MergeTree", partition=None, order=contract.key, ttl=None, version=None
     )
 
 
@@ -105,10 +131,30 @@ def _flags(contract: TableContract) -> Iterator[ColumnDefinition]:
         yield ColumnDefinition(flag(name), "Bool", hidden=True)
 
 
+def _versions(contract: TableContract, options: ClickHouseOptions) -> Iterator[ColumnDefinition]:
+    # The engine takes no nullable version. A version that is not null yet is the oldest.
+    if _version(contract, options) == VERSION:
+        column = contract.column(str(contract.version_by))
+        value = f"ifNull(toInt128({_number(column)}), {_OLDEST})"
+        yield ColumnDefinition(VERSION, "Int128", hidden=True, value=value)
+
+
+def _number(column: Column) -> str:
+    name = sql.identifier(column.name)
+    if column.type.kind is Kind.DATE:
+        return f"toInt32({name})"
+    return f"toUnixTimestamp64Micro({name})" if column.type.kind in {Kind.TIMESTAMP, Kind.TIMESTAMPTZ} else name
+
+
+def _version(contract: TableContract, options: ClickHouseOptions) -> str | None:
+    if options.engine == "MergeTree" or contract.version_by is None:
+        return None
+    return VERSION if contract.column(contract.version_by).nullable else contract.version_by
+
+
 def _engine(contract: TableContract, options: ClickHouseOptions) -> str:
-    if options.engine == "MergeTree":
-        return "MergeTree"
-    return f"ReplacingMergeTree({sql.identifier(contract.version_by)})" if contract.version_by else options.engine
+    version = _version(contract, options)
+    return f"{options.engine}({sql.identifier(version)})" if version else options.engine
 
 
 def _partition(contract: TableContract, options: ClickHouseOptions) -> str | None:

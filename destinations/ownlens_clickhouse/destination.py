@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
 import pyarrow as pa
 
 from ownlens_plugins import faults
 from ownlens_plugins.api import Destination, LoadPlan, LoadResult, LoadSession, new_attempt
-from ownlens_plugins.contracts import Kind, Strategy
+from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import OwnLensError, Rejected
-from ownlens_plugins.powers import SqlValidationTarget
+from ownlens_plugins.powers import SliceCounts, SqlValidationTarget
 
-from . import attempts, reading, schema, settling, sql
+from . import attempts, covering, reading, schema, settling, sql
 from .attempts import Internal, parse
 from .client import Store
 from .config import ClickHouseConfig, ClickHouseOptions
 from .definition import TableDefinition, define
 from .failures import reported
 from .ledger import Ledger, Standing
+from .lives import standing as standing_of
 from .session import ClickHouseSession, ReplaySession
 from .target import Target
 from .turns import turn
@@ -34,6 +36,7 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
     aliases = ("ch",)
     config_type = ClickHouseConfig
     options_type = ClickHouseOptions
+    follows_deletes = True
     strategies = frozenset({Strategy.APPEND, Strategy.REPLACE_PARTITION, Strategy.UPSERT, Strategy.OVERWRITE})
 
     def __init__(self, config: ClickHouseConfig) -> None:
@@ -50,7 +53,7 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
     def find_commit(self, plan: LoadPlan) -> LoadResult | None:
         target = self._target(plan)
         with reported(self.config, plan.table):
-            standing = target.standing(plan.sequence)
+            standing = standing_of(target, plan.sequence)
             result = standing.outcome(plan)
         if standing.this is not None:
             # An attempt that died after its ledger row will not be opened again. The load is done all the same.
@@ -105,9 +108,10 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
     def _ensure_table(self, target: Target, plan: LoadPlan) -> None:
         replaced = plan.strategy is Strategy.OVERWRITE
         shape = (target.definition, plan.contract.schema_policy, replaced)
-        if self._ensured.get(plan.table) != shape:
+        here = target.uuid_of(target.table)
+        if here is None or self._ensured.get(plan.table) != (*shape, here):
             schema.ensure(target, replaced=replaced)
-            self._ensured[plan.table] = shape
+            self._ensured[plan.table] = (*shape, target.uuid_of(target.table))
 
     def read(self, plan: LoadPlan) -> pa.RecordBatchReader:
         return reading.read(self._target(plan), uuid_as=_options(plan).uuid_as)
@@ -117,10 +121,20 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         target = self._target(plan)
         view = attempts.internal(plan.table, plan.sequence, new_attempt(), "view")
         attempts.begin(view.attempt)
-        query = reading.select(target, where=_touched(plan))
+        query = reading.view(target, where=covering.touched(plan))
         with reported(self.config, plan.table):
             self._store.run(f"CREATE VIEW {self._store.name(view.name)} AS {query}")
         return SqlValidationTarget(self._url(), self.config.database, view.name, "clickhouse")
+
+    def count(self, plan: LoadPlan) -> SliceCounts:
+        """Count the visible rows and keys of the touched days."""
+        with reported(self.config, plan.table):
+            return reading.count(self._target(plan), where=covering.touched(plan))
+
+    def kept_since(self, plan: LoadPlan) -> date | None:
+        """Return the oldest day whose rows are not past `ttl_days`."""
+        days = _options(plan).ttl_days
+        return None if days is None else datetime.now(UTC).date() - timedelta(days=days - 1)
 
     def release_validation_target(self, target: SqlValidationTarget) -> None:
         """Drop the view that `validation_target` made."""
@@ -158,18 +172,8 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         self._ensured.clear()
 
     def _target(self, plan: LoadPlan) -> Target:
-        return Target(self._store, self._ledger, plan.contract, define(plan))
+        return Target(self._store, self._ledger, plan.contract, define(plan), replaces=covering.exchanges(plan))
 
 
 def _options(plan: LoadPlan) -> ClickHouseOptions:
     return cast(ClickHouseOptions, plan.options)
-
-
-def _touched(plan: LoadPlan) -> str:
-    if plan.touched is None:
-        return ""
-    column = sql.identifier(plan.touched.column)
-    if plan.contract.column(plan.touched.column).type.kind is not Kind.DATE:
-        column = f"toDate32({column})"
-    first, last = (sql.literal(day.isoformat()) for day in (plan.touched.first, plan.touched.last))
-    return f" WHERE {column} BETWEEN toDate32({first}) AND toDate32({last})"

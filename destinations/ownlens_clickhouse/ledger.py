@@ -1,15 +1,13 @@
-"""The database's own record of the loads that are applied, and the redo record of one that is about to be.
+"""The database's own record of the loads that are applied.
 
-The redo record is the comment of the table that holds the staged rows. It is written when they are all there and
-counted, before the first becomes visible. From then on the load can only be finished, by whoever comes next, and the
-record goes where the rows go. The ledger row is written when all rows are visible.
+The ledger row is written when all rows of a load are visible. It names the table that they are in by UUID, and the
+table's life: a table that was dropped and made again begins a new one, in which no load is applied yet.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -21,17 +19,19 @@ from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import StagedSetChanged
 
 from . import sql
-from .client import UNKNOWN_DATABASE, UNKNOWN_TABLE, Store, has_code
+from .client import UNKNOWN_COLUMN, UNKNOWN_DATABASE, UNKNOWN_TABLE, Store, has_code
 
 LEDGER = "_ownlens_ledger"
-_REDO = "ownlens load "
+# A ledger of an older version does not know which table it wrote.
+NO_TABLE = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One load of one table. Field names are the ledger's column names.
 
-    `stage` is the UUID of the table that holds the staged rows, by which a finisher knows it under any name.
+    `stage` is the UUID of the table that holds the staged rows, by which a finisher knows it under any name. `target`
+    is the UUID of the table that the load was applied to, and `life` counts how often the table began anew.
     """
 
     table: str
@@ -52,6 +52,8 @@ class Entry:
     begun_at: datetime
     committed_at: datetime
     seconds: float
+    life: int = 0
+    target: UUID = NO_TABLE
 
     def result(self) -> LoadResult:
         """Return the result as it was when the load was applied."""
@@ -66,21 +68,10 @@ class Entry:
             committed_at=self.committed_at,
         )
 
-    def committed(self) -> Entry:
-        """Return the entry as the ledger keeps it."""
+    def committed(self, target: UUID) -> Entry:
+        """Return the entry as the ledger keeps it, of a load that the table of this UUID shows."""
         now = datetime.now(UTC)
-        return replace(self, committed_at=now, seconds=(now - self.begun_at).total_seconds())
-
-    def redo(self) -> str:
-        """Return the redo record."""
-        return _REDO + json.dumps(asdict(self), default=str)
-
-
-def read_redo(comment: str) -> Entry | None:
-    """Return the load that a table's comment records as begun; None when it records none."""
-    if not comment.startswith(_REDO):
-        return None
-    return _entry(json.loads(comment.removeprefix(_REDO)))
+        return replace(self, committed_at=now, seconds=(now - self.begun_at).total_seconds(), target=target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +93,23 @@ _TYPES = {
     "float": "Float64",
 }
 _COLUMNS = {field.name: _TYPES[str(field.type)] for field in fields(Entry)}
+# What ledgers have gained since the first version; rows from before have 0 there.
+_GAINED = ("life", "target")
 _NAMES = ", ".join(f"`{name}`" for name in _COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a table has come, as seen from one load: its own entry, and the newest load that is applied."""
+    """How far a table has come in its present life, as seen from one load: its own entry, and the newest one."""
 
     this: Entry | None = None
-    newest: int | None = None
-    newest_at: datetime | None = None
+    newest: Entry | None = None
+    life: int = 0
 
     @property
     def position(self) -> int:
         """The first sequence that may still be applied."""
-        return 0 if self.newest is None else self.newest + 1
+        return 0 if self.newest is None else self.newest.sequence + 1
 
     def outcome(self, plan: LoadPlan) -> LoadResult | None:
         """Return what this load has become, or None when it is still to be applied.
@@ -131,9 +124,10 @@ class Standing:
                     "staged sets must not change, so stage the rows again under a new number"
                 )
             return self.this.result()
-        if plan.sequence >= self.position:
+        if self.newest is None or plan.sequence >= self.position:
             return None
-        return LoadResult(plan.load_id, plan.digest, rows=0, inserted=0, replayed=True, committed_at=self.newest_at)
+        moment = self.newest.committed_at
+        return LoadResult(plan.load_id, plan.digest, rows=0, inserted=0, replayed=True, committed_at=moment)
 
 
 class Ledger:
@@ -144,33 +138,58 @@ class Ledger:
         self._name = store.name(LEDGER)
 
     def create(self, *, replicated: bool = False, cluster: str | None = None) -> None:
-        """Create the ledger if absent. The first table that is loaded decides where it is."""
+        """Create the ledger if absent, with all columns. The first table that is loaded decides where it is."""
         self._store.run(create_ledger(self._name, replicated=replicated, cluster=cluster))
+        held = self._store.rows(
+            "SELECT count() FROM system.columns WHERE database = {database:String} AND table = {table:String} "
+            "AND has({names:Array(String)}, name)",
+            database=self._store.database,
+            table=LEDGER,
+            names=list(_GAINED),
+        )
+        if int(held[0][0]) < len(_GAINED):
+            self._widen()
 
-    def standing(self, table: str, sequence: int) -> Standing:
-        """Return how far a table has come; nothing at all when there is no ledger yet."""
+    def _widen(self) -> None:
+        # Replicas of the ledger hear of it by themselves.
+        added = ", ".join(f"ADD COLUMN IF NOT EXISTS `{name}` {_COLUMNS[name]}" for name in _GAINED)
+        self._store.run(f"ALTER TABLE {self._name} {added}")
+
+    def newest(self, table: str) -> Entry | None:
+        """Return the newest load of the table's newest life; None when there is none, or no ledger yet."""
         try:
-            newest = self._store.rows(
-                f"SELECT `sequence`, `committed_at` FROM {self._name} WHERE `table` = {{table:String}} "
-                "ORDER BY `sequence` DESC LIMIT 1",
-                table=table,
-            )
+            return self._entry("ORDER BY `life` DESC, `sequence` DESC LIMIT 1", table=table)
         except Exception as error:
             if has_code(error, UNKNOWN_TABLE, UNKNOWN_DATABASE):
-                return Standing()
-            raise
-        if not newest:
-            return Standing()
-        last, moment = int(newest[0][0]), newest[0][1].replace(tzinfo=UTC)
-        return Standing(self._entry_of(table, sequence) if last >= sequence else None, last, moment)
+                return None
+            if not has_code(error, UNKNOWN_COLUMN):
+                raise
+        self._widen()
+        return self._entry("ORDER BY `life` DESC, `sequence` DESC LIMIT 1", table=table)
 
-    def _entry_of(self, table: str, sequence: int) -> Entry | None:
-        rows = self._store.rows(
-            f"SELECT {_NAMES} FROM {self._name} WHERE `table` = {{table:String}} AND `sequence` = {{sequence:UInt64}}",
-            table=table,
-            sequence=sequence,
+    def entry(self, table: str, life: int, sequence: int) -> Entry | None:
+        """Return one load of one life of a table; None when it was not applied then."""
+        return self._entry(
+            "AND `life` = {life:UInt64} AND `sequence` = {sequence:UInt64}", table=table, life=life, sequence=sequence
         )
-        return _entry(dict(zip(_COLUMNS, rows[0], strict=True))) if rows else None
+
+    def _entry(self, rest: str, /, **values: Any) -> Entry | None:
+        query = f"SELECT {_NAMES} FROM {self._name} WHERE `table` = {{table:String}} {rest}"
+        rows = self._store.rows(query, **values)
+        return entry_of(dict(zip(_COLUMNS, rows[0], strict=True))) if rows else None
+
+    def expected_rows(self, table: str, life: int) -> int:
+        """Return how many rows a table shows by what its loads have counted; rows that expired are among them."""
+        counted = self._store.rows(
+            "SELECT `strategy`, `inserted`, `deleted` FROM "
+            f"{self._name} WHERE `table` = {{table:String}} AND `life` = {{life:UInt64}} ORDER BY `sequence`",
+            table=table,
+            life=life,
+        )
+        rows = 0
+        for strategy, inserted, deleted in counted:
+            rows = int(inserted) + (0 if strategy == Strategy.OVERWRITE else rows - int(deleted))
+        return rows
 
     def record(self, entry: Entry, stage: str) -> None:
         """Record that a load's rows are all visible.
@@ -193,7 +212,7 @@ def create_ledger(name: str, *, replicated: bool, cluster: str | None) -> str:
     return f"{create} ENGINE = {engine} ORDER BY (`table`, `sequence`)"
 
 
-def entry_for(plan: LoadPlan, changes: Changes, stage: UUID) -> Entry:
+def entry_for(plan: LoadPlan, changes: Changes, stage: UUID, *, life: int, target: UUID) -> Entry:
     """Describe a load that is about to be applied."""
     now = datetime.now(UTC)
     return Entry(
@@ -215,16 +234,21 @@ def entry_for(plan: LoadPlan, changes: Changes, stage: UUID) -> Entry:
         begun_at=now,
         committed_at=now,
         seconds=0.0,
+        life=life,
+        target=target,
     )
 
 
-def _entry(values: Mapping[str, Any]) -> Entry:
+def entry_of(values: Mapping[str, Any]) -> Entry:
+    """Read an entry; what a record of an older version lacks has its default."""
     named = dict(values)
     for name in ("begun_at", "committed_at"):
         moment = named[name]
         moment = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
         named[name] = moment.replace(tzinfo=UTC)
-    return Entry(**{**named, "strategy": Strategy(named["strategy"]), "stage": UUID(str(named["stage"]))})
+    for name in {"stage", "target"} & set(named):
+        named[name] = UUID(str(named[name]))
+    return Entry(**{**named, "strategy": Strategy(named["strategy"])})
 
 
 def _bound(value: object) -> object:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from ownlens_plugins.contracts import Column, Kind, TableContract
+from ownlens_plugins.powers import SliceCounts
 
 from . import sql
 from .columns import UuidAs, is_uuid, needs_flag, restore, without_flagged
@@ -20,13 +21,46 @@ def read(target: Target, *, uuid_as: UuidAs) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(target.contract.arrow_schema, _batches(target, uuid_as))
 
 
-def select(target: Target, *, uuid_as: UuidAs = "uuid", flags: bool = False, where: str = "") -> str:
+def count(target: Target, *, where: str | None) -> SliceCounts:
+    """Count the visible rows and their keys; none when the table does not exist."""
+    if target.uuid_of(target.table) is None:
+        return SliceCounts(0, 0)
+    rows, keys = target.store.rows(_counting(target, where))[0]
+    return SliceCounts(int(rows), int(keys))
+
+
+def _counting(target: Target, where: str | None) -> str:
+    source = f"FROM {target.name}{_visible(target, where)}"
+    if target.definition.merges_rows:  # one row a key
+        return f"SELECT count() AS n, n {source}{_one_row_a_key(target)}"
+    # Keys that lie in the table's order are counted as they are read, and others spill to disk.
+    return (
+        f"SELECT sum(n), count() FROM (SELECT count() AS n {source} GROUP BY {sql.identifiers(target.contract.key)}) "
+        "SETTINGS optimize_aggregation_in_order = 1, max_bytes_before_external_group_by = 500000000"
+    )
+
+
+def _visible(target: Target, where: str | None) -> str:
+    final = " FINAL" if target.definition.merges_rows else ""
+    return f"{final} WHERE {where}" if where else final
+
+
+def _one_row_a_key(target: Target) -> str:
+    # Also for readers whose profile says that partitions are merged apart from one another.
+    return " SETTINGS do_not_merge_across_partitions_select_final = 0" if target.definition.merges_rows else ""
+
+
+def view(target: Target, *, where: str | None) -> str:
+    """Select what a view shows to whoever reads it."""
+    return f"{select(target, where=where)}{_one_row_a_key(target)}"
+
+
+def select(target: Target, *, uuid_as: UuidAs = "uuid", flags: bool = False, where: str | None = None) -> str:
     """Select the contract's columns; with the hidden columns that say where an array is NULL, if asked."""
     columns = [_expression(column, uuid_as) for column in target.contract.columns]
     if flags:
         columns += [sql.identifier(flag(column.name)) for column in target.contract.columns if needs_flag(column)]
-    final = " FINAL" if target.definition.merges_rows else ""
-    return f"SELECT {', '.join(columns)} FROM {target.name}{final}{where}"
+    return f"SELECT {', '.join(columns)} FROM {target.name}{_visible(target, where)}"
 
 
 def _expression(column: Column, uuid_as: UuidAs) -> str:

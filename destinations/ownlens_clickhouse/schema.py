@@ -12,13 +12,19 @@ from . import sql
 from .definition import ColumnDefinition, TableDefinition
 from .target import Target
 
+# A quoted string, a quoted name, or a plain name; quotes inside are escaped.
+_ONE = r"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|\w+"
+_ARGUMENT = re.compile(_ONE)
+_ARGUMENTS = re.compile(rf"\w+\(((?:{_ONE}|, )*)\)")
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """A table as the store describes it; expressions in ClickHouse's own spelling."""
 
     columns: Mapping[str, str]
-    engine: str
+    family: str
+    versions: list[str]
     partition: str
     order: str
     ttl: str
@@ -44,15 +50,22 @@ def ensure(target: Target, *, replaced: bool) -> None:
         target.store.run(sql.change_ttl(target.name, target.definition.ttl))
 
 
+def stored(target: Target) -> list[str]:
+    """Return the columns that the target's rows consist of, hidden ones among them."""
+    rows = target.store.rows(
+        "SELECT name FROM system.columns WHERE database = {database:String} AND table = {table:String} "
+        "AND default_kind NOT IN ('ALIAS', 'EPHEMERAL') ORDER BY position",
+        database=target.store.database,
+        table=target.table,
+    )
+    return [str(row[0]) for row in rows]
+
+
 def align(target: Target, stage: str) -> None:
     """Give a staged table the columns that the target has gained since."""
     here, there = _columns(target, target.table), _columns(target, stage)
     defined = {each.name: each for each in target.definition.columns}
-    added = [
-        ColumnDefinition(name, kind, hidden=name in defined and defined[name].hidden)
-        for name, kind in here.items()
-        if name not in there
-    ]
+    added = [defined.get(name, ColumnDefinition(name, kind)) for name, kind in here.items() if name not in there]
     if added:
         target.store.run(sql.add_columns(target.store.name(stage), added))
 
@@ -68,8 +81,22 @@ def _find(target: Target) -> Found | None:
         return None
     engine, partition, order = (str(value) for value in rows[0])
     ttl = re.search(r" TTL (.*?)(?: SETTINGS |$)", engine)
-    name = re.split(r" (?:PARTITION BY|PRIMARY KEY|ORDER BY|SETTINGS) ", engine)[0]
-    return Found(_columns(target, target.table), name, partition, order, ttl[1] if ttl else "")
+    family = re.match(r"\w*", engine)
+    return Found(
+        _columns(target, target.table),
+        family[0] if family else "",
+        _versions(engine),
+        partition,
+        order,
+        ttl[1] if ttl else "",
+    )
+
+
+def _versions(engine: str) -> list[str]:
+    """Return the columns among an engine's arguments, quoted; replicated ones also have strings, a path and a name."""
+    arguments = _ARGUMENTS.match(engine)
+    found = _ARGUMENT.findall(arguments[1]) if arguments else []
+    return [each if each.startswith("`") else sql.identifier(each) for each in found if not each.startswith("'")]
 
 
 def _columns(target: Target, table: str) -> dict[str, str]:
@@ -123,15 +150,14 @@ def _different_columns(definition: TableDefinition, found: Found) -> Iterator[tu
 def _different_storage(target: Target, found: Found) -> Iterator[str]:
     definition = target.definition
     engine = definition.engine.partition("(")[0]
-    version = _spelled(target, definition.engine.partition("(")[2].rstrip(")") or None)
-    # Replicated and cloud engines keep the family's name at the end and the version as the last argument.
-    family, _, arguments = found.engine.partition("(")
-    if family.removeprefix("Replicated").removeprefix("Shared") != engine:
-        yield f"has engine {family}, not {engine}"
-    elif definition.replicated and family == engine:
-        yield f"has engine {family}, not Replicated{engine}"
-    elif version and not arguments.rstrip(")").endswith(version):
-        yield f"keeps the newest row by {arguments.rstrip(')') or 'insertion'}, not {version}"
+    wanted_version = [sql.identifier(definition.version)] if definition.version else []
+    if found.family.removeprefix("Replicated").removeprefix("Shared") != engine:
+        yield f"has engine {found.family}, not {engine}"
+    elif definition.replicated and found.family == engine:
+        yield f"has engine {found.family}, not Replicated{engine}"
+    elif found.versions != wanted_version:
+        versions = ", ".join(found.versions).replace("`", "") or "insertion"
+        yield f"keeps the newest row by {versions}, not {definition.version or 'insertion'}"
     for what, here, wanted in (
         ("partitioned", found.partition, definition.partition),
         ("ordered", found.order.removeprefix("(").removesuffix(")"), sql.identifiers(definition.order)),

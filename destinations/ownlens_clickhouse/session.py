@@ -9,12 +9,14 @@ from dataclasses import replace
 
 from ownlens_plugins import faults
 from ownlens_plugins.api import LoadPlan, LoadResult, LoadSession, PartWriter, Receipt, StagedWriter
+from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import OwnLensError, Retryable
 
-from . import applying, attempts, settling, sql
+from . import attempts, covering, preparing, settling, sql
 from .attempts import Internal, parse
 from .failures import reported, unknown_outcome
-from .ledger import Entry, entry_for
+from .ledger import Standing, entry_for
+from .redo import Redo
 from .target import Target
 from .turns import take, turn
 from .writer import writer_for
@@ -39,15 +41,16 @@ class ClickHouseSession(LoadSession):
         target = self._target
         with reported(target.store.config, target.table):
             faults.reach("before_commit")
-            stage = self._united(receipts)
+            staged = self._united(receipts)
+            stage = self._room_for(staged)
             with turn(target):
                 taken, standing = take(target, stage)
                 if result := standing.outcome(self._plan):
                     self._clean()
                     return replace(result, replayed=True)
-                entry = self._begin(taken.name)
+                redo = self._begin(taken.name if stage == staged else staged.name, taken.name, standing)
                 with unknown_outcome(target.table):
-                    done = settling.finish(target, entry, taken.name)
+                    done = settling.finish(target, redo, taken.name)
                 faults.reach("cleanup")
                 self._clean()
         return done.result()
@@ -57,21 +60,28 @@ class ClickHouseSession(LoadSession):
         first, *others = tables or [self._writer.new_table(self._target.store)]
         for other in others:
             self._target.store.run(sql.attach_all(self._target.store.name(first), self._target.store.name(other)))
-        stage = parse(first)
-        assert stage is not None  # our own writer named it
-        return stage
+        return _named(first)
 
-    def _begin(self, stage: str) -> Entry:
+    def _room_for(self, staged: Internal) -> Internal:
+        """Return the table that is to land: that of the staged rows, or of a merge one that is empty yet."""
+        if self._plan.strategy is not Strategy.UPSERT or covering.exchanges(self._plan):
+            return staged
+        return _named(self._writer.new_table(self._target.store, self._target.definition))
+
+    def _begin(self, staged: str, stage: str, standing: Standing) -> Redo:
         target, plan = self._target, self._plan
-        staged = sum(count.rows for count in target.partitions(target.store.name(stage)).values())
-        uuid = target.uuid_of(stage)
-        if staged != plan.rows or uuid is None:
+        rows, uuid, here = target.count(staged), target.uuid_of(stage), target.uuid_of(target.table)
+        if rows != plan.rows or uuid is None:
             raise Retryable(
-                f"{plan.table}: {plan.destination} has {staged} of {plan.rows} staged rows; load the staged set again"
+                f"{plan.table}: {plan.destination} has {rows} of {plan.rows} staged rows; load the staged set again"
             )
-        entry = entry_for(plan, applying.changes(target, plan, stage), uuid)
-        target.begin(entry, stage)
-        return entry
+        if here is None:
+            raise Retryable(f"{plan.table}: {plan.destination}: somebody dropped the table; load the staged set again")
+        prepared = preparing.prepare(target, plan, staged, stage)
+        entry = entry_for(plan, prepared.changes, uuid, life=standing.life, target=here)
+        redo = Redo(entry, covering.exchanges(plan), prepared.replaced)
+        target.begin(redo, stage)
+        return redo
 
     def _clean(self) -> None:
         # The load is settled; what cannot be dropped now is dropped by whoever opens the table next.
@@ -84,6 +94,12 @@ class ClickHouseSession(LoadSession):
 
     def close(self) -> None:
         attempts.end(self._label.attempt)
+
+
+def _named(table: str) -> Internal:
+    label = parse(table)
+    assert label is not None  # our own writer named it
+    return label
 
 
 class ReplaySession(LoadSession):

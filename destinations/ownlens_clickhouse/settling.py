@@ -13,16 +13,18 @@ from . import applying, attempts, sql
 from .attempts import Internal
 from .client import ACCESS_DENIED, has_code
 from .ledger import Entry, Standing
+from .lives import standing as standing_of
+from .redo import Redo
 from .target import Leftover, Target
 
 PAUSE = 0.05
 
 
-def finish(target: Target, entry: Entry, stage: str) -> Entry:
+def finish(target: Target, redo: Redo, stage: str) -> Entry:
     """Make a begun load visible, record it, and return its entry in the ledger."""
-    applying.apply(target, entry, stage)
+    shown = applying.apply(target, redo, stage)
     faults.reach("before_ledger")
-    done = entry.committed()
+    done = redo.entry.committed(shown)
     target.ledger.record(done, target.store.name(stage))
     return done
 
@@ -36,22 +38,22 @@ def settle(target: Target, own: Internal) -> Standing:
     Raises:
         Retryable: an earlier load could not be finished now.
     """
-    standing = target.standing(own.sequence)
+    standing = standing_of(target, own.sequence)
     survey = target.survey()
     if target.store.shared:
         for leftover in survey.leftovers:
             _settle_shared(target, leftover, standing, own)
-        return target.standing(own.sequence)
+        return standing_of(target, own.sequence)
     # Only this process writes, and it has the turn: every begun load has been given up, also one whose session still
     # looks for the outcome.
-    if entry := survey.exchanged(standing.position):
-        _finish_for_another(target, entry, target.table)
+    if redo := survey.exchanged(standing):
+        _finish_for_another(target, redo, target.table)
     for leftover in survey.leftovers:
-        if entry := leftover.begun(standing.position):
-            _finish_for_another(target, entry, leftover.table)
-        if entry or _is_garbage(target, leftover, standing):
+        if redo := survey.begun_by(leftover, standing):
+            _finish_for_another(target, redo, leftover.table)
+        if redo or _is_garbage(target, leftover, standing):
             target.drop(leftover.table)
-    return target.standing(own.sequence)
+    return standing_of(target, own.sequence)
 
 
 def _settle_shared(target: Target, leftover: Leftover, standing: Standing, own: Internal) -> None:
@@ -74,21 +76,21 @@ def take_over(target: Target, claim: Leftover, own: Internal) -> None:
     if not target.rename(claim.table, taken.name):
         return  # somebody else has it
     _silence(target, claim.label, claim.table)
-    position, survey = target.standing(own.sequence).position, target.survey()
+    standing, survey = standing_of(target, own.sequence), target.survey()
     held = next((each for each in survey.leftovers if each.table == taken.name), None)
-    entry = survey.exchanged(position) or (held and held.begun(position))
-    if entry:
-        _finish_for_another(target, entry, taken.name)
+    redo = survey.exchanged(standing) or (held and survey.begun_by(held, standing))
+    if redo:
+        _finish_for_another(target, redo, taken.name)
     target.drop(taken.name)
 
 
-def _finish_for_another(target: Target, entry: Entry, stage: str) -> None:
-    # Somebody may have dropped the table since; a load cannot be finished into nothing.
-    target.store.run(sql.create_target(target.name, target.definition))
+def _finish_for_another(target: Target, redo: Redo, stage: str) -> None:
     try:
-        finish(target, entry, stage)
+        finish(target, redo, stage)
     except CommitUnknown as error:
-        raise Retryable(f"{target.table}: clickhouse has not finished load {entry.load_id}; run it again") from error
+        raise Retryable(
+            f"{target.table}: clickhouse has not finished load {redo.entry.load_id}; run it again"
+        ) from error
 
 
 def _silence(target: Target, gone: Internal, table: str) -> None:
@@ -112,7 +114,7 @@ def _silence(target: Target, gone: Internal, table: str) -> None:
 def sweep(target: Target, standing: Standing) -> None:
     """Drop what attempts left whose loads are applied; leave everything while a load is begun."""
     survey = target.survey()
-    for leftover in () if survey.begun(standing.position) else survey.leftovers:
+    for leftover in () if survey.begun(standing) else survey.leftovers:
         if _is_garbage(target, leftover, standing):
             target.drop(leftover.table)
 

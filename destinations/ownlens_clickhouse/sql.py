@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 # Staged parts live for seconds: merging them would be work for nothing.
 _NO_MERGES = "max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1"
 
+# Replacing a partition by none of the staged table is refused without it, by servers that know the setting.
+EMPTY_IS_MEANT = "allow_replace_partition_from_empty_source = 1"
+
 
 def identifier(name: str) -> str:
     """Quote a database, table or column name."""
@@ -82,7 +85,9 @@ def column(each: ColumnDefinition, *, load: int | None = None) -> str:
 
 
 def _hidden_value(each: ColumnDefinition, load: int | None) -> str:
-    if each.type == "UInt64":
+    if each.value is not None:
+        return f"MATERIALIZED {each.value}"
+    if not each.is_flag:
         return f"MATERIALIZED {load or 0}"
     # Rows from before a nullable array was added are NULL in it. Staged rows say which they are, and a materialized
     # column cannot be inserted into.
@@ -168,32 +173,3 @@ def count_partitions(name: str, *, sequence: int | None, lasting: str) -> str:
     """Count rows by partition: id, all rows, and those for which `lasting` holds."""
     where = "" if sequence is None else f" WHERE `_ownlens_load` = {sequence}"
     return f"SELECT _partition_id, count(), countIf({lasting}) FROM {name}{where} GROUP BY 1 ORDER BY 1"
-
-
-def compare_versions(target: str, stage: str, key: Sequence[str], version: str) -> str:
-    """Count staged rows by what the target holds: no row of the key, an older one, the same version, a newer one."""
-    joined = " AND ".join(f"s.`_ownlens_k{n}` = t.`_ownlens_k{n}`" for n in range(len(key)))
-    held, staged, here = "t.`_ownlens_held`", "s.`_ownlens_v`", "t.`_ownlens_v`"
-    return (
-        f"SELECT countIf(NOT {held}), countIf({held} AND {staged} > {here}), "
-        f"countIf({held} AND {staged} = {here}), countIf({held} AND {staged} < {here}) "
-        f"FROM (SELECT {_keys(key, version)} FROM {stage}) AS s LEFT ANY JOIN "
-        f"(SELECT {_keys(key, version)}, true AS `_ownlens_held` FROM {target} FINAL "
-        f"WHERE ({identifiers(key)}) IN (SELECT {identifiers(key)} FROM {stage})) AS t ON {joined}"
-    )
-
-
-def _keys(key: Sequence[str], version: str) -> str:
-    # Contracts may not use names with this prefix, so an alias never hides a column.
-    aliases = [f"{identifier(name)} AS `_ownlens_k{n}`" for n, name in enumerate(key)]
-    return ", ".join([*aliases, f"{identifier(version)} AS `_ownlens_v`"])
-
-
-def count_identical(target: str, stage: str, key: Sequence[str], columns: Sequence[str]) -> str:
-    """Count staged rows that the target holds already, value by value."""
-    rows = f"{identifiers(key)}, sipHash128(formatRow('RowBinary', {identifiers(columns)}))"
-    keys = identifiers(key)
-    return (
-        f"SELECT count() FROM {stage} WHERE ({rows}) IN "
-        f"(SELECT {rows} FROM {target} FINAL WHERE ({keys}) IN (SELECT {keys} FROM {stage}))"
-    )

@@ -13,7 +13,8 @@ from . import sql
 from .attempts import PREFIX, Internal, parse, table_key
 from .client import UNKNOWN_TABLE, Store, has_code
 from .definition import TableDefinition
-from .ledger import Entry, Ledger, Standing, read_redo
+from .ledger import Ledger, Standing
+from .redo import Redo, read_redo
 
 # Rows that expire sooner may vanish while a load is counted.
 _ABOUT_TO_EXPIRE = timedelta(days=1)
@@ -34,16 +35,17 @@ class Leftover:
     table: str
     uuid: UUID
     label: Internal
-    redo: Entry | None
+    redo: Redo | None
 
     @property
     def is_claim(self) -> bool:
         """Whether it carries, or is about to carry, the right to commit in a shared store."""
         return self.label.is_claim or self.table != self.label.name
 
-    def begun(self, position: int) -> Entry | None:
-        """Return the load whose rows it holds, if that was begun and is not applied."""
-        return _unapplied(self.redo, self.uuid, position)
+    @property
+    def own_redo(self) -> Redo | None:
+        """The record of the load whose rows it holds; a copy of a table's definition takes the record along."""
+        return self.redo if self.redo is not None and self.redo.entry.stage == self.uuid else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,32 +53,43 @@ class Survey:
     """The target and everything that attempts to load it have made and not dropped."""
 
     uuid: UUID | None
-    redo: Entry | None
+    redo: Redo | None
     leftovers: tuple[Leftover, ...]
 
-    def exchanged(self, position: int) -> Entry | None:
-        """Return the overwrite whose rows the target shows already, if it is not recorded."""
-        return None if self.uuid is None else _unapplied(self.redo, self.uuid, position)
+    def exchanged(self, standing: Standing) -> Redo | None:
+        """Return the load whose staged table the target is already, if it is not recorded."""
+        return self.redo if self.redo is not None and self.redo.is_shown_by(self.uuid, standing) else None
 
-    def begun(self, position: int) -> bool:
+    def begun_by(self, leftover: Leftover, standing: Standing) -> Redo | None:
+        """Return the load whose rows a leftover holds, if that was begun and is still to be applied."""
+        redo = leftover.own_redo
+        return redo if redo is not None and redo.is_for(self.uuid, standing) else None
+
+    def begun(self, standing: Standing) -> bool:
         """Tell whether any load was begun and is not applied."""
-        here = (leftover.begun(position) for leftover in self.leftovers)
-        return self.exchanged(position) is not None or any(here)
+        here = (self.begun_by(leftover, standing) for leftover in self.leftovers)
+        return self.exchanged(standing) is not None or any(here)
 
-
-def _unapplied(redo: Entry | None, holder: UUID, position: int) -> Entry | None:
-    # A table keeps the record of the load that made it, and a copy of its definition takes the record along.
-    return redo if redo is not None and redo.stage == holder and redo.sequence >= position else None
+    @property
+    def lives(self) -> frozenset[int]:
+        """The lives in which loads were begun for the very table that is there."""
+        shown = [self.redo] if self.redo is not None and self.redo.entry.stage == self.uuid else []
+        begun = [redo for each in self.leftovers if (redo := each.own_redo) and redo.entry.target == self.uuid]
+        return frozenset(redo.entry.life for redo in (*shown, *begun))
 
 
 @dataclass(frozen=True)
 class Target:
-    """A contract's table, the store it is in, and the ledger beside it."""
+    """A contract's table, the store it is in, and the ledger beside it.
+
+    `replaces` says that the load at hand leaves nothing of what the table holds, whatever that is.
+    """
 
     store: Store
     ledger: Ledger
     contract: TableContract
     definition: TableDefinition
+    replaces: bool = False
 
     @property
     def table(self) -> str:
@@ -91,10 +104,6 @@ class Target:
         store = self.store.naming(f"{label.statements}{label.role}_")
         return replace(self, store=store, ledger=Ledger(store))
 
-    def standing(self, sequence: int) -> Standing:
-        """Return how far the table has come, as seen from one load."""
-        return self.ledger.standing(self.table, sequence)
-
     def uuid_of(self, table: str) -> UUID | None:
         """Return a table's UUID, which stays with its rows when it is renamed or exchanged; None when absent."""
         rows = self.store.rows(
@@ -104,12 +113,22 @@ class Target:
         )
         return UUID(str(rows[0][0])) if rows else None
 
+    def visible_rows(self) -> int:
+        """Count the rows that the table shows, whatever engine it has; newest versions only."""
+        final = " FINAL" if "Replacing" in self._engine_of(self.table) else ""
+        return int(self.store.rows(f"SELECT count() FROM {self.name}{final}")[0][0])
+
+    def count(self, table: str) -> int:
+        """Count all rows of a table, whatever they are to a reader."""
+        return int(self.store.rows(f"SELECT count() FROM {self.store.name(table)}")[0][0])
+
     def partitions(self, name: str, *, sequence: int | None = None) -> Mapping[str, Count]:
         """Count the rows of a table (its quoted name), or those of one load, by partition id."""
-        query = sql.count_partitions(name, sequence=sequence, lasting=self._lasting())
+        query = sql.count_partitions(name, sequence=sequence, lasting=self.lasting())
         return {str(row[0]): Count(int(row[1]), int(row[2])) for row in self.store.rows(query)}
 
-    def _lasting(self) -> str:
+    def lasting(self) -> str:
+        """Return the condition of rows that the table's TTL will not drop while a load is counted."""
         if self.definition.ttl is None:
             return "true"
         moment = (datetime.now(UTC) + _ABOUT_TO_EXPIRE).strftime("%Y-%m-%d %H:00:00")
@@ -133,9 +152,9 @@ class Target:
                 leftovers.append(Leftover(name, found, label, read_redo(comment)))
         return Survey(uuid, redo, tuple(leftovers))
 
-    def begin(self, entry: Entry, stage: str) -> None:
+    def begin(self, redo: Redo, stage: str) -> None:
         """Record on the staged table that its rows are all there, and what they are to become."""
-        self.store.run(sql.comment(self.store.name(stage), entry.redo()))
+        self.store.run(sql.comment(self.store.name(stage), redo.text()))
 
     def drop(self, table: str) -> None:
         """Drop an internal table or view, and wait until no statement uses it."""
@@ -159,9 +178,12 @@ class Target:
         # A staged table is on all nodes only if it is to become the target.
         if self.definition.cluster is None:
             return None
+        return self.definition.cluster if self._engine_of(table).startswith("Replicated") else None
+
+    def _engine_of(self, table: str) -> str:
         rows = self.store.rows(
             "SELECT engine FROM system.tables WHERE database = {database:String} AND name = {table:String}",
             database=self.store.database,
             table=table,
         )
-        return self.definition.cluster if rows and str(rows[0][0]).startswith("Replicated") else None
+        return str(rows[0][0]) if rows else ""

@@ -20,6 +20,7 @@ from . import settling
 from .attempts import PREFIX, Internal
 from .client import TABLE_EXISTS, has_code
 from .ledger import Standing
+from .lives import standing as standing_of
 from .target import Leftover, Target
 
 _LOCKS: dict[tuple[str, str, str], threading.Lock] = {}
@@ -57,8 +58,8 @@ def take(target: Target, stage: Internal) -> tuple[Internal, Standing]:
     if target.store.shared:
         return _Claim(target, stage).take()
     # One process writes here, and it has the turn. What dead attempts left only matters if they began a load.
-    standing = target.standing(stage.sequence)
-    return stage, settling.settle(target, stage) if target.survey().begun(standing.position) else standing
+    standing = standing_of(target, stage.sequence)
+    return stage, settling.settle(target, stage) if target.survey().begun(standing) else standing
 
 
 class _Claim:
@@ -75,7 +76,7 @@ class _Claim:
             standing = self._wait()
             if standing.position > self._stage.sequence:
                 return self._stage, standing
-            if name := self._try(standing.position):
+            if name := self._try(standing):
                 return name, standing
 
     def _wait(self) -> Standing:
@@ -97,9 +98,9 @@ class _Claim:
             self._watched = (claim.uuid, time.monotonic())
         return time.monotonic() - self._watched[1] > self._target.store.config.turn_timeout
 
-    def _try(self, position: int) -> Internal | None:
+    def _try(self, standing: Standing) -> Internal | None:
         target, stage = self._target, self._stage
-        lock = f"{PREFIX}{stage.key}_lock{position}"
+        lock = f"{PREFIX}{stage.key}_lock{standing.position}"
         try:
             if not target.rename(stage.name, lock):
                 raise Retryable(f"{target.table}: clickhouse: the staged rows were swept away; run the load again")
@@ -109,8 +110,9 @@ class _Claim:
             raise
         # The tables first, then the ledger: a claim that has gone in between has left its entry there.
         others = [claim for claim in self._claims() if claim.table != lock]
-        if others or target.standing(stage.sequence).position != position:
+        now = standing_of(target, stage.sequence)
+        if others or (now.life, now.position) != (standing.life, standing.position):
             target.rename(lock, stage.name)
             return None
-        claimed = replace(stage, role=f"at{position}")
+        claimed = replace(stage, role=f"at{standing.position}")
         return claimed if target.rename(lock, claimed.name) else None

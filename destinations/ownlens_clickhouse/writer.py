@@ -9,15 +9,15 @@ from typing import cast
 
 from ownlens_plugins import faults
 from ownlens_plugins.api import LoadPlan, Receipt, StagedPart
-from ownlens_plugins.contracts import Strategy, TableContract
+from ownlens_plugins.contracts import TableContract
 from ownlens_plugins.errors import Retryable
 
-from . import attempts, sql
+from . import attempts, covering, sql
 from .attempts import Internal
 from .client import Store
 from .columns import UuidAs
 from .config import ClickHouseConfig, ClickHouseOptions
-from .definition import TableDefinition, define
+from .definition import TableDefinition, define, keys_of
 from .failures import reported
 from .parts import prepared
 
@@ -57,13 +57,13 @@ class ClickHouseWriter:
         faults.reach("part_written")
         return Receipt(part.part_id, rows, {"table": table})
 
-    def new_table(self, store: Store) -> str:
-        """Create an empty table for one part and return its name."""
+    def new_table(self, store: Store, definition: TableDefinition | None = None) -> str:
+        """Create an empty table for one part, or for another purpose of the attempt, and return its name."""
         label = replace(self.label, role=f"p{secrets.token_hex(4)}")
         store.run(
             sql.create_stage(
                 store.name(label.name),
-                self.definition,
+                definition or self.definition,
                 sequence=label.sequence,
                 becomes_target=self.becomes_target,
                 label=label.name,
@@ -77,12 +77,20 @@ class ClickHouseWriter:
 
 
 def writer_for(plan: LoadPlan, config: ClickHouseConfig, label: Internal) -> ClickHouseWriter:
-    """Return the writer of one attempt."""
+    """Return the writer of one attempt.
+
+    Raises:
+        Rejected: the options contradict the contract, or the strategy cannot take a set of keys.
+    """
+    contract, definition = plan.contract, define(plan)
+    if covering.keys_only(plan):
+        definition = keys_of(definition, contract)
+        contract = replace(contract, columns=tuple(map(contract.column, contract.key)))
     return ClickHouseWriter(
         config=config,
-        contract=plan.contract,
-        definition=define(plan),
+        contract=contract,
+        definition=definition,
         uuid_as=cast(ClickHouseOptions, plan.options).uuid_as,
-        becomes_target=plan.strategy is Strategy.OVERWRITE,
+        becomes_target=covering.exchanges(plan),
         label=label,
     )

@@ -5,26 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ownlens_plugins.api import LoadPlan, StagedPart
+from ownlens_plugins.api import Covers, LoadPlan, StagedPart
 from ownlens_plugins.contracts import Reference, Strategy
 from ownlens_plugins.errors import Rejected, Retryable
 
 from . import sql
-from .catalog import foreign_keys_to, tables_named
+from .catalog import tables_named
 from .config import OnConflict, PostgreSQLOptions
 from .connection import Connection
+from .deleting import EVERYWHERE, NOWHERE, Deleting
 from .ledger import Counts, Ledger
 from .streaming import StagedRows
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The table as this load finds it. `plain` says that COPY stores exactly the rows that it is sent."""
+    """The table as this load finds it. `plain` says that COPY stores exactly the rows that it is sent.
+
+    `has_kept` says that rows of it wait in the quarantine, `has_spared` that it holds rows that should go.
+    """
 
     oid: int
     partitioned: bool
     plain: bool
     has_kept: bool
+    has_spared: bool
 
 
 @dataclass(frozen=True)
@@ -52,19 +57,25 @@ class Applying:
         target = self._target()
         if self._copies_straight(target):
             return self._copy_straight()
-        if self.plan.strategy is Strategy.OVERWRITE:
+        covers = None if self.plan.strategy is Strategy.APPEND else self.plan.covers
+        if covers and covers.keys_only:
+            return self._sweep(target)
+        if self.plan.strategy is Strategy.OVERWRITE or (covers and covers.days is None):
             return self._overwrite(target)
-        if self.plan.rows == 0 and not target.has_kept:
+        if covers:
+            return self._replace_days(target, covers)
+        if self.plan.rows == 0 and not (target.has_kept or target.has_spared):
             return Counts()
         return self._merge(target)
 
     def release(self) -> Counts:
-        """Bring back rows from the quarantine whose parents have come."""
+        """Bring back rows from the quarantine whose parents have come; delete spared rows that nothing references."""
         target = self._target()
-        return self._merge(target) if target.has_kept else Counts()
+        return self._merge(target) if target.has_kept or target.has_spared else Counts()
 
     def _target(self) -> Target:
-        rows = self.connection.run(_TARGET.format(quarantine=self.ledger.quarantine), self.schema, self.plan.table)
+        kept, spared = self.ledger.quarantine.relation, self.ledger.spared.relation
+        rows = self.connection.run(_TARGET.format(quarantine=kept, spared=spared), self.schema, self.plan.table)
         if not rows:
             raise Retryable(f"{self.plan.table}: postgresql table {self.table} vanished after open; run it again")
         return Target(*rows[0])
@@ -75,17 +86,17 @@ class Applying:
             and self.options.conflict is OnConflict.ERROR
             and not (self.options.enforces_references and self.plan.contract.references)
             and target.plain
-            and not target.has_kept
+            and not (target.has_kept or target.has_spared)
         )
 
     def _copy_straight(self) -> Counts:
         self._copy(self.plan.table, self.schema)
         return Counts(inserted=self.plan.rows)
 
-    def _copy(self, table: str, schema: str | None) -> None:
+    def _copy(self, table: str, schema: str | None, columns: Sequence[str] | None = None) -> None:
         if self.plan.rows == 0 and not self.parts:
             return
-        source = StagedRows(self.plan, self.parts)
+        source = StagedRows(self.plan, self.parts, columns)
         try:
             sent = self.connection.copy(table, schema, source.reader())
         except Exception:
@@ -104,48 +115,87 @@ class Applying:
     # --- by way of a temporary table
 
     def _merge(self, target: Target) -> Counts:
-        contract = self.plan.contract
+        contract, conflict = self.plan.contract, self.options.conflict
         self._stage()
         if target.has_kept:
-            self.ledger.restore_kept(self.connection, contract)
+            self.ledger.quarantine.restore(self.connection, contract)
         orphans = self._mark_orphans(within_set=False)
         dropped = self.connection.run(sql.drop_superseded(contract), slow=True)[0][0] if target.has_kept else 0
         rejected, released = self._tally(dropped)
-        conflict = self.options.conflict
-        merge = sql.Merge(self.table, contract, conflict, kept=target.has_kept, partitioned=target.partitioned)
+        revived = self.ledger.spared.names(contract, "s") if target.has_spared else ""
+        merge = self._how(target, conflict, revived=revived)
         inserted, updated = self._apply(merge)
         self._check_keys(target)
-        if conflict is OnConflict.ERROR:
+        if conflict is OnConflict.ERROR and not revived:
             self._check_inserted(inserted + updated, self.plan.rows - dropped - rejected, released)
+        deleted, spared = self._delete(target, NOWHERE) if target.has_spared else (0, 0)
         self._settle(target, orphans)
         unchanged = self.plan.rows - rejected + released - inserted - updated
-        return Counts(inserted, updated, unchanged, rejected=rejected, released=released)
+        return Counts(inserted, updated, unchanged, deleted, rejected, released, spared)
 
     def _overwrite(self, target: Target) -> Counts:
         """Leave the staged rows, and rows that other tables still reference."""
         self._stage()
         orphans = self._mark_orphans(within_set=True)
         rejected, _ = self._tally(0)
-        merge = sql.Merge(
-            self.table, self.plan.contract, OnConflict.UPDATE, any_version=True, partitioned=target.partitioned
-        )
-        inserted, updated = self._apply(merge)
+        inserted, updated = self._apply(self._how(target, OnConflict.UPDATE, any_version=True))
         self._check_keys(target)
-        deleted = self._delete_unstaged(target)
+        deleted, spared = self._delete(target, EVERYWHERE)
+        # Nothing was restored from the quarantine: what waited there is staged anew, or gone.
         self._settle(target, orphans)
         unchanged = self.plan.rows - rejected - inserted - updated
-        return Counts(inserted, updated, unchanged, deleted, rejected)
+        return Counts(inserted, updated, unchanged, deleted, rejected, spared=spared)
+
+    def _replace_days(self, target: Target, covers: Covers) -> Counts:
+        """Leave the staged rows in the covered days, and everything in the others."""
+        contract = self.plan.contract
+        self._stage()
+        if target.has_kept:
+            self.ledger.quarantine.restore(self.connection, contract)
+            self.connection.run(sql.drop_replaced(contract, covers), slow=True)
+        orphans = self._mark_orphans(within_set=False)
+        if target.has_kept:  # of two versions that wait, the older one
+            self.connection.run(sql.drop_superseded(contract), slow=True)
+        rejected, released = self._tally(0)
+        inserted, updated = self._apply(self._how(target, OnConflict.UPDATE, any_version=True))
+        self._check_keys(target)
+        deleted, spared = self._delete(target, sql.of_days(covers))
+        self._settle(target, orphans)
+        unchanged = self.plan.rows - rejected + released - inserted - updated
+        return Counts(inserted, updated, unchanged, deleted, rejected, released, spared)
+
+    def _sweep(self, target: Target) -> Counts:
+        """Delete the rows whose keys are not staged. The parts hold keys and nothing else."""
+        contract = self.plan.contract
+        self._stage(contract.key)
+        self._tally(0)
+        if target.has_kept:
+            self.ledger.quarantine.forget_unstaged(self.connection, contract)
+        elsewhere = self.connection.run(sql.count_new(self.table, contract), slow=True)[0][0]
+        deleted, spared = self._delete(target, EVERYWHERE)
+        return Counts(unchanged=self.plan.rows - elsewhere, deleted=deleted, spared=spared)
+
+    def _how(self, target: Target, conflict: OnConflict, *, any_version: bool = False, revived: str = "") -> sql.Merge:
+        return sql.Merge(
+            self.table, self.plan.contract, conflict, target.has_kept, any_version, revived, target.partitioned
+        )
+
+    def _delete(self, target: Target, scope: str) -> tuple[int, int]:
+        deleting = Deleting(self.connection, self.plan, self.table, target.oid, self.ledger.spared)
+        # An overwrite leaves what is staged and can be loaded; elsewhere, a row whose new version waits stays as it is.
+        return deleting.run(scope, waiting_stay=self.plan.strategy is not Strategy.OVERWRITE or scope == NOWHERE)
 
     def _settle(self, target: Target, orphans: int) -> None:
         """Leave in the quarantine what is without a parent now."""
         if target.has_kept:
-            self.ledger.forget_settled(self.connection, self.plan.table)
+            self.ledger.quarantine.forget_settled(self.connection, self.plan.table)
         if orphans:
-            self.ledger.keep_orphans(self.connection, self.plan)
+            self.ledger.quarantine.keep_orphans(self.connection, self.plan)
 
-    def _stage(self) -> None:
-        self.connection.run(sql.create_stage(self.plan.contract))
-        self._copy(sql.STAGE_NAME, None)
+    def _stage(self, columns: Sequence[str] | None = None) -> None:
+        names = self.plan.contract.column_names if columns is None else columns
+        self.connection.run(sql.create_stage(self.plan.contract, names))
+        self._copy(sql.STAGE_NAME, None, columns)
 
     def _tally(self, dropped: int) -> tuple[int, int]:
         staged, rejected, released = self.connection.run(sql.tally(), slow=True)[0]
@@ -161,7 +211,7 @@ class Applying:
 
     def _check_keys(self, target: Target) -> None:
         """An upsert would count rows that a trigger swallows as unchanged."""
-        if target.plain:
+        if target.plain and not target.has_spared:
             return
         lost = self.connection.run(sql.count_new(self.table, self.plan.contract), slow=True)[0][0]
         if lost:
@@ -207,21 +257,13 @@ class Applying:
             marked += found
         return marked
 
-    def _delete_unstaged(self, target: Target) -> int:
-        contract = self.plan.contract
-        keys = foreign_keys_to(self.connection, target.oid)
-        own = [key for key in keys if key.is_own]
-        self.connection.run(sql.create_doomed(self.table, contract, [key for key in keys if not key.is_own]), slow=True)
-        while sum(self.connection.change(sql.spare_parents(self.table, contract, key), slow=True) for key in own):
-            pass
-        return self.connection.change(sql.delete_doomed(self.table, contract), slow=True)
-
 
 _TARGET = """
 SELECT c.oid::bigint, c.relkind = 'p',
     c.relkind = 'r' AND NOT row_security_active(c.oid)
         AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal),
-    EXISTS (SELECT FROM {quarantine} AS q WHERE q.table_schema = $1::text AND q.table_name = $2::text)
+    EXISTS (SELECT FROM {quarantine} AS q WHERE q.table_schema = $1::text AND q.table_name = $2::text),
+    EXISTS (SELECT FROM {spared} AS q WHERE q.table_schema = $1::text AND q.table_name = $2::text)
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = $1::text AND c.relname = $2::text
 """

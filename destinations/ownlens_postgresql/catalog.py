@@ -24,7 +24,7 @@ class ExistingColumn:
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """One foreign key; `child` is qualified and quoted. `is_own` says that a table references itself."""
+    """One foreign key; `child` is qualified and quoted. `is_own` says that the table asked for references itself."""
 
     name: str
     child: str
@@ -114,12 +114,16 @@ WHERE con.conrelid = $1::bigint::oid AND con.contype = 'c' AND a.attname = $2::t
 
 def foreign_keys_from(connection: Connection, oid: int) -> list[ForeignKey]:
     """Return the foreign keys of a table."""
-    return [_foreign_key(*row) for row in connection.run(_FOREIGN_KEYS.format(side="conrelid"), oid)]
+    return _foreign_keys(connection, "con.conrelid = $1::bigint::oid AND con.conparentid = 0", oid)
 
 
 def foreign_keys_to(connection: Connection, oid: int) -> list[ForeignKey]:
-    """Return the foreign keys, of any table, that reference a table."""
-    return [_foreign_key(*row) for row in connection.run(_FOREIGN_KEYS.format(side="confrelid"), oid)]
+    """Return the foreign keys, of any table, that reference a table or one of its partitions."""
+    return _foreign_keys(connection, _TO_THE_TREE, oid)
+
+
+def _foreign_keys(connection: Connection, which: str, oid: int) -> list[ForeignKey]:
+    return [_foreign_key(*row) for row in connection.run(_FOREIGN_KEYS.format(which=which, tree=_TREE), oid)]
 
 
 def _foreign_key(
@@ -127,6 +131,15 @@ def _foreign_key(
 ) -> ForeignKey:
     return ForeignKey(name, child, tuple(columns), parent, tuple(parent_columns), validated, own)
 
+
+# The table with its partitions; pg_partition_tree() has no rows for one that is neither.
+_TREE = "(SELECT $1::bigint::oid UNION ALL SELECT relid FROM pg_partition_tree($1::bigint::oid))"
+
+# A foreign key's copies for partitions say nothing new, unless the table is itself a partition of the referenced one.
+_TO_THE_TREE = f"""
+con.confrelid IN {_TREE} AND NOT EXISTS (
+    SELECT FROM pg_constraint AS whole WHERE whole.oid = con.conparentid AND whole.confrelid IN {_TREE})
+"""
 
 # search_path holds the catalogue only, so that regclass prints every other name qualified.
 _FOREIGN_KEYS = """
@@ -136,8 +149,8 @@ SELECT con.conname::text, con.conrelid::regclass::text,
     con.confrelid::bigint,
     ARRAY(SELECT a.attname::text FROM unnest(con.confkey) WITH ORDINALITY AS k(number, place)
           JOIN pg_attribute AS a ON a.attrelid = con.confrelid AND a.attnum = k.number ORDER BY k.place),
-    con.convalidated, con.conrelid = con.confrelid
+    con.convalidated, con.conrelid IN {tree}
 FROM pg_constraint AS con
-WHERE con.{side} = $1::bigint::oid AND con.contype = 'f' AND con.conparentid = 0
+WHERE con.contype = 'f' AND {which}
 ORDER BY con.conname
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from typing import ClassVar
@@ -24,11 +25,14 @@ from .config import PostgreSQLConfig, PostgreSQLOptions
 from .connection import Connection
 from .database import Database
 from .errors import Context, is_forbidden, is_missing, translate
+from .identity import Identity, Standing
 from .ledger import Ledger
 from .rights import Right, Rights, needed
 from .session import PostgreSQLSession
 from .tables import ensure_table
 from .validation import create_view, drop_stale_views, drop_view, validation_url
+
+Wanted = tuple[str, Strategy, bool, PostgreSQLOptions]
 
 
 class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
@@ -39,51 +43,79 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
     config_type = PostgreSQLConfig
     options_type = PostgreSQLOptions
     enforces_references: ClassVar[bool] = True
+    follows_deletes: ClassVar[bool] = True
     strategies: ClassVar[frozenset[Strategy]] = frozenset({Strategy.APPEND, Strategy.UPSERT, Strategy.OVERWRITE})
 
     def __init__(self, config: PostgreSQLConfig) -> None:
         super().__init__(config)
         self._database = Database(config)
         self._ledger = Ledger(config.ledger_schema, config.db_schema)
-        self._ensured: dict[str, tuple[str, Strategy, PostgreSQLOptions]] = {}
+        self._identity = Identity(config.db_schema, self._ledger)
+        self._ensured: dict[str, Wanted] = {}
+        # Tables of which a load was found here: a later load of them is no beginning.
+        self._vouched: set[str] = set()
         self._lock = threading.Lock()
 
     def find_commit(self, plan: LoadPlan) -> LoadResult | None:
         context = self._database.context(plan.table)
         with self._database.transaction(context, reading=True) as connection:
             try:
-                return self._ledger.find(connection, plan)
+                found = self._ledger.find(connection, plan)
+                standing = self._identity.standing(connection, plan.table) if found else None
             except Exception as error:
                 if is_missing(error):  # nothing was loaded into this database yet
                     return None
                 if not is_forbidden(error):
                     raise
                 refused = translate(error, context)
+            else:
+                return self._if_there(plan, found, standing)
         with self._database.transaction(context) as connection:
             self._require_rights(connection, context, plan, self._options(plan))
         raise refused
+
+    def _if_there(self, plan: LoadPlan, found: LoadResult | None, standing: Standing | None) -> LoadResult | None:
+        """Return a load that the ledger holds, if the table that it went into is still there."""
+        if standing is Standing.OTHER:
+            raise self._identity.refused(plan)
+        if standing is Standing.RESTORED:
+            self._adopt_restored(plan.table)
+        with self._lock:
+            if standing is Standing.LOST:
+                self._vouched.discard(plan.table)
+                self._ensured.pop(plan.table, None)
+                return None
+            if found:
+                self._vouched.add(plan.table)
+        return found
+
+    def _adopt_restored(self, table: str) -> None:
+        context = self._database.context(table)
+        # Another time will do: the next load adopts the table too.
+        with suppress(Retryable, Rejected, CommitUnknown), self._database.transaction(context) as connection:
+            if self._identity.adopt_restored(connection, table):
+                self._database.commit(connection, context)
 
     def open(self, plan: LoadPlan) -> PostgreSQLSession:
         options = self._options(plan)
         self.require_strategy(plan)
         self._ensure(plan, options)
         reach("stage_open")
-        return PostgreSQLSession(self._database, self.config, self._ledger, plan, options, self._forget_table)
+        vouched = plan.table in self._vouched
+        return PostgreSQLSession(
+            self._database, self.config, self._ledger, plan, options, self._forget_table, vouched=vouched
+        )
 
     def release(self, plan: LoadPlan) -> LoadResult | None:
         options = self._options(plan)
-        if not self._has_kept(plan.table):
+        if not self._has_aside(plan.table):
             return None
         self._ensure(plan, options)
         context = self._database.context(plan.table, references=options.enforces_references)
         with self._database.transaction(context) as connection:
-            self._ledger.lock_table(connection, plan)
-            nothing_new = replace(plan, parts=())
-            applying = Applying(connection, self.config.db_schema, self._ledger, nothing_new, options, ())
-            counts = applying.release()
-            if not counts.released:
+            result = self._release(connection, plan, options)
+            if result is None:
                 return None
-            result = self._ledger.record_release(connection, plan, counts)
             reach("before_commit")
             try:
                 self._database.commit(connection, context)
@@ -92,9 +124,20 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         reach("commit_sent")
         return result
 
-    def _has_kept(self, table: str) -> bool:
+    def _release(self, connection: Connection, plan: LoadPlan, options: PostgreSQLOptions) -> LoadResult | None:
+        self._ledger.lock_table(connection, plan)
+        if self._identity.standing(connection, plan.table) in (Standing.LOST, Standing.OTHER):
+            return None  # what was kept belongs to another table: the next run loads this one
+        # Without parts a set that covers the table would say that all rows are gone.
+        nothing_new = replace(plan, parts=(), covers=None)
+        counts = Applying(connection, self.config.db_schema, self._ledger, nothing_new, options, ()).release()
+        if not (counts.released or counts.deleted):
+            return None
+        return self._ledger.record_release(connection, plan, counts)
+
+    def _has_aside(self, table: str) -> bool:
         with self._database.transaction(self._database.context(table), reading=True) as connection:
-            return self._ledger.has_kept(connection, table)
+            return self._ledger.has_aside(connection, table)
 
     def _options(self, plan: LoadPlan) -> PostgreSQLOptions:
         if not isinstance(plan.options, PostgreSQLOptions):
@@ -103,7 +146,7 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
 
     def _ensure(self, plan: LoadPlan, options: PostgreSQLOptions) -> None:
         """Make the table and the ledger fit, once per contract and process."""
-        wanted = (plan.contract.fingerprint, plan.strategy, options)
+        wanted = (plan.contract.fingerprint, plan.strategy, plan.covers is not None, options)
         if self._ensured.get(plan.table) == wanted:
             return
         context = self._database.context(plan.table)

@@ -1,4 +1,4 @@
-"""The ledger: one row per load in the same transaction as its data, one row per table, and the quarantine."""
+"""The ledger: one row per load in the same transaction as its data, and one row per table."""
 
 from __future__ import annotations
 
@@ -8,20 +8,28 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
+import adbc_driver_manager as adbc
+
 from ownlens_plugins.api import LoadPlan, LoadResult
 from ownlens_plugins.contracts import TableContract
-from ownlens_plugins.errors import Retryable
+from ownlens_plugins.errors import Rejected, Retryable
 
 from .catalog import schema_exists
-from .columns import type_name
 from .connection import Connection
+from .errors import FORBIDDEN
+from .quarantine import Quarantine
 from .rights import Right
-from .sql import KEPT, REASON, STAGE, listed, literal, qualified, quote
+from .sparing import Spared
+from .sql import qualified, quote
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a load changed. `released` counts rows of older loads that came back from the quarantine with it."""
+    """What a load changed.
+
+    `released` counts rows of older loads that came back from the quarantine with it, `spared` rows that are gone from
+    the source and stay.
+    """
 
     inserted: int = 0
     updated: int = 0
@@ -29,6 +37,19 @@ class Counts:
     deleted: int = 0
     rejected: int = 0
     released: int = 0
+    spared: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger says about a table: its oid, None in a ledger of an older version, and the rows of its loads.
+
+    `loaded` says that a load is recorded.
+    """
+
+    oid: int | None
+    rows: int
+    loaded: bool
 
 
 class Ledger:
@@ -39,10 +60,12 @@ class Ledger:
         self._db_schema = db_schema
         self._loads = qualified(ledger_schema, "loads")
         self._tables = qualified(ledger_schema, "tables")
-        self.quarantine = qualified(ledger_schema, "quarantine")
+        self.quarantine = Quarantine(ledger_schema, db_schema)
+        self.spared = Spared(ledger_schema, db_schema)
 
     def exists(self, connection: Connection) -> bool:
-        return _DEFINITIONS.keys() <= self._present(connection)
+        """Tell whether the ledger is there, with all that this version needs of it."""
+        return _DEFINITIONS.keys() <= self._present(connection) and not self._lacking(connection)
 
     def create(self, connection: Connection) -> None:
         """Create the schema and its tables where they are missing, in the caller's transaction."""
@@ -52,8 +75,36 @@ class Ledger:
         for name, definition in _DEFINITIONS.items():
             if name not in present:
                 connection.run(f"CREATE TABLE {qualified(self.schema, name)} ({definition})")
-        if "quarantine" not in present:
-            connection.run(f"CREATE INDEX ON {self.quarantine} (table_schema, table_name)")
+                if name in _KEPT_BY_TABLE:
+                    connection.run(f"CREATE INDEX ON {qualified(self.schema, name)} (table_schema, table_name)")
+        for change in self._lacking(connection):
+            self._widen(connection, change)
+
+    def _widen(self, connection: Connection, change: str) -> None:
+        """Add a column to a ledger that an older version made."""
+        try:
+            connection.run(change)
+        except adbc.Error as error:
+            if error.sqlstate != FORBIDDEN:
+                raise
+            raise Rejected(
+                f"postgresql: the ledger lacks a column, and belongs to another role, which must run {change}"
+            ) from None
+
+    def _lacking(self, connection: Connection) -> list[str]:
+        """Return the statements that bring the ledger of an older version up to this one."""
+        columns = {(table, column) for table, column in connection.run(_COLUMNS, self.schema)}
+        return [
+            f"ALTER TABLE {qualified(self.schema, table)} ADD COLUMN IF NOT EXISTS {column} {kind}"
+            for table, column, kind in _ADDED
+            if (table, column) not in columns
+        ]
+
+    def unlogged(self, connection: Connection) -> str | None:
+        """Return a table of the ledger that a crash of the server would empty, quoted, or None."""
+        rows = connection.run(_UNLOGGED, self.schema)
+        names = [name for (name,) in rows if name in _DEFINITIONS]
+        return qualified(self.schema, names[0]) if names else None
 
     def _present(self, connection: Connection) -> set[str]:
         return {name for (name,) in connection.run(_RELATIONS, self.schema)}
@@ -63,8 +114,11 @@ class Ledger:
         for table, privileges in _PRIVILEGES.items():
             yield from (Right("TABLE", privilege, self.schema, table) for privilege in privileges)
 
-    def describe_table(self, connection: Connection, contract: TableContract) -> None:
-        """Record a table and the contract it follows."""
+    def describe_table(self, connection: Connection, contract: TableContract, oid: int) -> None:
+        """Record a table and the contract it follows.
+
+        The oid of a table that is known stays: only a load, which fills it, makes another table the known one.
+        """
         place = self._place(contract.table)
         known = connection.run(
             f"SELECT contract_fingerprint FROM {self._tables} WHERE table_schema = $1::text AND table_name = $2::text",
@@ -73,12 +127,50 @@ class Ledger:
         if known == [(contract.fingerprint,)]:
             return  # an upsert would wait for a running load, which holds the row
         connection.run(
-            f"INSERT INTO {self._tables} (table_schema, table_name, columns, contract_fingerprint) "
-            "VALUES ($1::text, $2::text, $3::text::jsonb, $4::text) ON CONFLICT (table_schema, table_name) "
+            f"INSERT INTO {self._tables} (table_schema, table_name, columns, contract_fingerprint, table_oid) "
+            "VALUES ($1::text, $2::text, $3::text::jsonb, $4::text, $5::bigint) ON CONFLICT (table_schema, table_name) "
             "DO UPDATE SET columns = excluded.columns, contract_fingerprint = excluded.contract_fingerprint",
             *place,
             json.dumps(contract.describe()["columns"]),
             contract.fingerprint,
+            oid,
+        )
+
+    def known(self, connection: Connection, table: str) -> Known | None:
+        """Return what is recorded about a table."""
+        # As a document: a ledger of an older version lacks the column, until a load may add it.
+        rows = connection.run(
+            "SELECT (to_jsonb(t) ->> 'table_oid')::bigint, t.rows_loaded, t.last_sequence IS NOT NULL "
+            f"FROM {self._tables} AS t WHERE t.table_schema = $1::text AND t.table_name = $2::text",
+            *self._place(table),
+        )
+        return Known(*rows[0]) if rows else None
+
+    def adopt(self, connection: Connection, table: str, oid: int) -> bool:
+        """Record that the table has this oid from now on; tell whether that was done."""
+        changed = connection.change(
+            f"UPDATE {self._tables} SET table_oid = $3::bigint WHERE table_schema = $1::text AND table_name = $2::text",
+            *self._place(table),
+            oid,
+        )
+        return changed == 1
+
+    def has_aside(self, connection: Connection, table: str) -> bool:
+        """Tell whether rows of a table wait in the quarantine, or are spared."""
+        if self.quarantine.holds(connection, table):
+            return True
+        return "spared" in self._present(connection) and self.spared.holds(connection, table)
+
+    def forget_loads(self, connection: Connection, table: str) -> None:
+        """Forget all loads of a table that is no longer there, and what was kept of their rows."""
+        place = self._place(table)
+        self.quarantine.forget_table(connection, table)
+        self.spared.forget_table(connection, table)
+        connection.run(f"DELETE FROM {self._loads} WHERE table_schema = $1::text AND table_name = $2::text", *place)
+        connection.run(
+            f"UPDATE {self._tables} SET last_sequence = NULL, last_load_at = NULL, rows_loaded = 0 "
+            "WHERE table_schema = $1::text AND table_name = $2::text",
+            *place,
         )
 
     def _place(self, table: str) -> tuple[str, str]:
@@ -91,8 +183,9 @@ class Ledger:
             StagedSetChanged: the load is recorded with another digest.
         """
         rows = connection.run(
-            f"SELECT sequence, digest, committed_at, rows, rows_inserted, rows_updated, rows_unchanged, rows_deleted, "
-            f"rows_rejected, rows_released FROM {self._loads} WHERE table_schema = $1::text AND table_name = $2::text "
+            "SELECT sequence, digest, committed_at, rows, rows_inserted, rows_updated, rows_unchanged, rows_deleted, "
+            "rows_rejected, rows_released, coalesce((to_jsonb(l) ->> 'rows_spared')::bigint, 0) "
+            f"FROM {self._loads} AS l WHERE table_schema = $1::text AND table_name = $2::text "
             "AND sequence >= $3::bigint ORDER BY sequence LIMIT 1",
             *self._place(plan.table),
             plan.sequence,
@@ -115,6 +208,15 @@ class Ledger:
         )
         if not locked:
             raise Retryable(f"{plan.table}: {plan.destination} lost its ledger after the load was opened; run it again")
+
+    def try_lock_table(self, connection: Connection, table: str) -> bool:
+        """Lock the table like a load, unless one is running."""
+        locked = connection.run(
+            f"SELECT 1 FROM {self._tables} WHERE table_schema = $1::text AND table_name = $2::text "
+            "FOR UPDATE SKIP LOCKED",
+            *self._place(table),
+        )
+        return bool(locked)
 
     def claim(self, connection: Connection, plan: LoadPlan) -> bool:
         """Insert the load's row; False when it is there. A rival that inserted it first is waited for."""
@@ -139,7 +241,8 @@ class Ledger:
         rows = connection.run(
             f"UPDATE {self._loads} SET rows_inserted = $4::bigint, rows_updated = $5::bigint, "
             "rows_unchanged = $6::bigint, rows_deleted = $7::bigint, rows_rejected = $8::bigint, "
-            "rows_released = $9::bigint, seconds = $10::float8, committed_at = clock_timestamp() "
+            "rows_released = $9::bigint, rows_spared = $10::bigint, seconds = $11::float8, "
+            "committed_at = clock_timestamp() "
             "WHERE table_schema = $1::text AND table_name = $2::text AND sequence = $3::bigint RETURNING committed_at",
             *self._place(plan.table),
             plan.sequence,
@@ -149,6 +252,7 @@ class Ledger:
             counts.deleted,
             counts.rejected,
             counts.released,
+            counts.spared,
             seconds,
         )
         committed_at: datetime = rows[0][0]
@@ -163,11 +267,12 @@ class Ledger:
         return LoadResult(plan.load_id, plan.digest, plan.rows, committed_at=committed_at, **asdict(counts))
 
     def record_release(self, connection: Connection, plan: LoadPlan, counts: Counts) -> LoadResult:
-        """Add rows that came back to the counts of the table's newest load and of the table."""
+        """Add rows that came back or went to the counts of the table's newest load and of the table."""
         connection.run(
             f"UPDATE {self._loads} SET rows_inserted = rows_inserted + $3::bigint, "
             "rows_updated = rows_updated + $4::bigint, rows_unchanged = rows_unchanged + $5::bigint, "
-            "rows_released = rows_released + $6::bigint WHERE table_schema = $1::text AND table_name = $2::text "
+            "rows_released = rows_released + $6::bigint, rows_deleted = rows_deleted + $7::bigint "
+            "WHERE table_schema = $1::text AND table_name = $2::text "
             f"AND sequence = (SELECT max(sequence) FROM {self._loads} "
             "WHERE table_schema = $1::text AND table_name = $2::text)",
             *self._place(plan.table),
@@ -175,54 +280,15 @@ class Ledger:
             counts.updated,
             counts.unchanged,
             counts.released,
+            counts.deleted,
         )
         connection.run(
             f"UPDATE {self._tables} SET rows_loaded = rows_loaded + $3::bigint "
             "WHERE table_schema = $1::text AND table_name = $2::text",
             *self._place(plan.table),
-            counts.inserted,
+            counts.inserted - counts.deleted,
         )
         return LoadResult(plan.load_id, plan.digest, 0, **asdict(counts))
-
-    # --- quarantine
-
-    def restore_kept(self, connection: Connection, contract: TableContract) -> int:
-        """Put the table's quarantined rows back into the stage, each with its quarantine id; return how many."""
-        # Every value went through PostgreSQL's own text form, which its types read back exactly. A jsonb copy of the
-        # row would make one of SQL's NULL and JSON's null.
-        values = ", ".join(f"(q.staged_row ->> {literal(c.name)})::{type_name(c.type)}" for c in contract.columns)
-        return connection.change(
-            f"INSERT INTO {STAGE} ({listed(contract.column_names)}, {KEPT}) SELECT {values}, q.id "
-            f"FROM {self.quarantine} AS q WHERE q.table_schema = $1::text AND q.table_name = $2::text",
-            *self._place(contract.table),
-        )
-
-    def keep_orphans(self, connection: Connection, plan: LoadPlan) -> None:
-        """Put the staged rows without a parent aside."""
-        names = ", ".join(literal(column.name) for column in plan.contract.columns)
-        values = ", ".join(f"s.{quote(column.name)}::text" for column in plan.contract.columns)
-        connection.run(
-            f"INSERT INTO {self.quarantine} (table_schema, table_name, sequence, load_id, reason, staged_row) "
-            f"SELECT $1::text, $2::text, $3::bigint, $4::text, s.{REASON}, "
-            f"jsonb_object(ARRAY[{names}], ARRAY[{values}]) "
-            f"FROM {STAGE} AS s WHERE s.{REASON} IS NOT NULL AND s.{KEPT} IS NULL",
-            *self._place(plan.table),
-            plan.sequence,
-            plan.load_id,
-        )
-
-    def has_kept(self, connection: Connection, table: str) -> bool:
-        """Tell whether rows of a table are in the quarantine."""
-        query = f"SELECT EXISTS (SELECT FROM {self.quarantine} WHERE table_schema = $1::text AND table_name = $2::text)"
-        return bool(connection.run(query, *self._place(table))[0][0])
-
-    def forget_settled(self, connection: Connection, table: str) -> None:
-        """Delete quarantined rows that the stage no longer holds as orphans: loaded or overtaken."""
-        connection.run(
-            f"DELETE FROM {self.quarantine} AS q WHERE q.table_schema = $1::text AND q.table_name = $2::text "
-            f"AND NOT EXISTS (SELECT FROM {STAGE} AS s WHERE s.{KEPT} = q.id AND s.{REASON} IS NOT NULL)",
-            *self._place(table),
-        )
 
 
 def ownlens_version() -> str:
@@ -232,17 +298,36 @@ def ownlens_version() -> str:
         return "unknown"
 
 
-_COUNTED = ("rows", "inserted", "updated", "unchanged", "deleted", "rejected", "released")
+_COUNTED = ("rows", "inserted", "updated", "unchanged", "deleted", "rejected", "released", "spared")
 
 _PRIVILEGES: Mapping[str, tuple[str, ...]] = {
-    "loads": ("SELECT", "INSERT", "UPDATE"),
+    "loads": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "tables": ("SELECT", "INSERT", "UPDATE"),
     "quarantine": ("SELECT", "INSERT", "DELETE"),
+    "spared": ("SELECT", "INSERT", "DELETE"),
 }
+_KEPT_BY_TABLE = frozenset({"quarantine", "spared"})
 
 _RELATIONS = """
 SELECT c.relname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = $1::text
 """
+
+_COLUMNS = """
+SELECT c.relname::text, a.attname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE n.nspname = $1::text AND c.relname IN ('loads', 'tables')
+"""
+
+_UNLOGGED = """
+SELECT c.relname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = $1::text AND c.relkind = 'r' AND c.relpersistence <> 'p' ORDER BY 1
+"""
+
+# Columns that a version after the first one added: ledgers only ever gain some.
+_ADDED = (
+    ("loads", "rows_spared", "bigint NOT NULL DEFAULT 0"),
+    ("tables", "table_oid", "bigint"),
+)
 
 _DEFINITIONS: Mapping[str, str] = {
     "loads": """
@@ -250,16 +335,20 @@ _DEFINITIONS: Mapping[str, str] = {
         strategy text NOT NULL, rows bigint NOT NULL, rows_inserted bigint NOT NULL DEFAULT 0,
         rows_updated bigint NOT NULL DEFAULT 0, rows_unchanged bigint NOT NULL DEFAULT 0,
         rows_deleted bigint NOT NULL DEFAULT 0, rows_rejected bigint NOT NULL DEFAULT 0,
-        rows_released bigint NOT NULL DEFAULT 0, bytes bigint NOT NULL, seconds float8 NOT NULL DEFAULT 0,
+        rows_released bigint NOT NULL DEFAULT 0, rows_spared bigint NOT NULL DEFAULT 0,
+        bytes bigint NOT NULL, seconds float8 NOT NULL DEFAULT 0,
         contract_fingerprint text NOT NULL, ownlens_version text NOT NULL,
         committed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         PRIMARY KEY (table_schema, table_name, sequence)""",
     "tables": """
         table_schema text, table_name text, columns jsonb NOT NULL, contract_fingerprint text NOT NULL,
-        last_sequence bigint, last_load_at timestamptz, rows_loaded bigint NOT NULL DEFAULT 0,
+        last_sequence bigint, last_load_at timestamptz, rows_loaded bigint NOT NULL DEFAULT 0, table_oid bigint,
         PRIMARY KEY (table_schema, table_name)""",
     "quarantine": """
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, table_schema text NOT NULL, table_name text NOT NULL,
         sequence bigint NOT NULL, load_id text NOT NULL, reason text NOT NULL, staged_row jsonb NOT NULL,
         quarantined_at timestamptz NOT NULL DEFAULT clock_timestamp()""",
+    "spared": """
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, table_schema text NOT NULL, table_name text NOT NULL,
+        sequence bigint NOT NULL, row_key jsonb NOT NULL, spared_at timestamptz NOT NULL DEFAULT clock_timestamp()""",
 }

@@ -98,7 +98,7 @@ def needed(
 
 
 def _on_table(plan: LoadPlan, options: PostgreSQLOptions) -> Iterator[str]:
-    overwrites = plan.strategy is Strategy.OVERWRITE
+    overwrites = plan.strategy is Strategy.OVERWRITE or (plan.covers and plan.strategy is not Strategy.APPEND)
     # Rows that come back from the quarantine can be newer than those that are there.
     returns = options.enforces_references and plan.contract.references and plan.contract.version_by
     yield from ("SELECT", "INSERT")

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from ownlens_plugins.api import LoadPlan, LoadResult, LoadSession, Receipt, StagedPart, StagedWriter
 from ownlens_plugins.errors import Rejected, Retryable
 from ownlens_plugins.faults import reach
+from ownlens_plugins.stopping import safe_point
 
 from .applying import Applying
 from .config import PostgreSQLConfig, PostgreSQLOptions
 from .connection import Connection
 from .database import Database
+from .identity import Identity
 from .ledger import Ledger
 
 
@@ -27,6 +29,8 @@ class PostgreSQLSession(LoadSession):
         plan: LoadPlan,
         options: PostgreSQLOptions,
         forget_table: Callable[[str], None],
+        *,
+        vouched: bool,
     ) -> None:
         self._database = database
         self._schema = config.db_schema
@@ -34,6 +38,8 @@ class PostgreSQLSession(LoadSession):
         self._plan = plan
         self._options = options
         self._forget_table = forget_table
+        self._identity = Identity(config.db_schema, ledger)
+        self._vouched = vouched
         self._started = time.monotonic()
 
     # Rows reach PostgreSQL only inside the transaction that commits them.
@@ -47,6 +53,7 @@ class PostgreSQLSession(LoadSession):
                 result = self._apply(connection, parts)
                 if not result.replayed:
                     reach("before_commit")
+                    safe_point(self._plan.table, self._plan.destination)  # the rows' own transaction is rolled back
                     self._database.commit(connection, context)
                     reach("commit_sent")
         except (Retryable, Rejected):
@@ -71,6 +78,8 @@ class PostgreSQLSession(LoadSession):
     def _apply(self, connection: Connection, parts: Sequence[StagedPart]) -> LoadResult:
         plan = self._plan
         self._ledger.lock_table(connection, plan)
+        # Before the look for the load: the loads of a table that is gone are no loads of this one.
+        self._identity.settle(connection, plan, vouched=self._vouched)
         if done := self._ledger.find(connection, plan):
             return done
         reach("before_ledger")

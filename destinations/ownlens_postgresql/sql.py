@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ownlens_plugins.api import Covers
 from ownlens_plugins.contracts import Column, Kind, Reference, TableContract
 
 from .catalog import ForeignKey
@@ -13,8 +14,10 @@ from .config import OnConflict, PostgreSQLConfig
 
 STAGE_NAME = "_ownlens_stage"
 STAGE = f'pg_temp."{STAGE_NAME}"'
-DOOMED_NAME = "_ownlens_doomed"
-DOOMED = f'pg_temp."{DOOMED_NAME}"'
+GONE_NAME = "_ownlens_gone"
+GONE = f'pg_temp."{GONE_NAME}"'
+# A column of the gone rows: nothing that stays references the row.
+FREE = '"_ownlens_free"'
 # Two columns of the stage: the quarantine row that a row came back from, and why a row cannot be loaded now.
 KEPT = '"_ownlens_kept"'
 REASON = '"_ownlens_reason"'
@@ -135,8 +138,8 @@ def has_orphans(table: str, reference: Reference, parent: str) -> str:
 # --- staging
 
 
-def create_stage(contract: TableContract) -> str:
-    columns = [f"{quote(column.name)} {type_name(column.type)}" for column in contract.columns]
+def create_stage(contract: TableContract, names: Iterable[str]) -> str:
+    columns = [f"{quote(name)} {type_name(contract.column(name).type)}" for name in names]
     return f"CREATE TEMP TABLE {quote(STAGE_NAME)} ({', '.join(columns)}, {KEPT} bigint, {REASON} text) ON COMMIT DROP"
 
 
@@ -161,14 +164,23 @@ def drop_superseded(contract: TableContract) -> str:
     A row that can be loaded never gives way to one that cannot.
     """
     # A staged row is newer than a kept one of the same version; of two kept rows, the later one.
-    ranks = [f"{{row}}.{quote(contract.version_by)}"] if contract.version_by else []
-    order = f"({', '.join([*ranks, f'{{row}}.{KEPT} IS NULL', f'coalesce({{row}}.{KEPT}, 0)'])})"
+    ranks = [*_version_ranks(contract), f"{{row}}.{KEPT} IS NULL", f"coalesce({{row}}.{KEPT}, 0)"]
+    order = f"({', '.join(ranks)})"
     return (
-        f"WITH dropped AS (DELETE FROM {STAGE} AS s USING {STAGE} AS w WHERE {_same_key(contract, 'w', 's')} "
+        f"WITH dropped AS (DELETE FROM {STAGE} AS s USING {STAGE} AS w WHERE {same_key(contract, 'w', 's')} "
         f"AND {order.format(row='w')} > {order.format(row='s')} AND (w.{REASON} IS NULL OR s.{REASON} IS NOT NULL) "
         f"RETURNING s.{KEPT} IS NULL AS staged) "
         "SELECT count(*) FILTER (WHERE staged), count(*) FILTER (WHERE NOT staged) FROM dropped"
     )
+
+
+def _version_ranks(contract: TableContract) -> list[str]:
+    """Return what orders the versions of `{row}`. NULL is the oldest one; compared as it is, it would order nothing."""
+    if not contract.version_by:
+        return []
+    version, kind = f"{{row}}.{quote(contract.version_by)}", contract.column(contract.version_by).type
+    least = "0" if kind.kind in {Kind.INT16, Kind.INT32, Kind.INT64} else "-infinity"
+    return [f"{version} IS NOT NULL", f"coalesce({version}, {literal(least)}::{type_name(kind)})"]
 
 
 def tally() -> str:
@@ -187,9 +199,10 @@ def tally() -> str:
 class Merge:
     """How the stage comes into a table.
 
-    With `kept`, rows that come back from the quarantine never fail on an existing key, whatever `conflict` says.
-    `any_version` updates rows even when the table holds a newer version. `partitioned` tables cannot tell new rows
-    from updated ones: all count as inserted.
+    With `kept`, rows that come back from the quarantine never fail on an existing key, whatever `conflict` says, and
+    never replace a newer version. `any_version` updates rows even when the table holds a newer version. `revived` is a
+    condition on the stage `s`: such rows replace one that was gone from the source, of any version. `partitioned`
+    tables cannot tell new rows from updated ones: all count as inserted.
     """
 
     table: str
@@ -197,20 +210,14 @@ class Merge:
     conflict: OnConflict
     kept: bool = False
     any_version: bool = False
+    revived: str = ""
     partitioned: bool = False
 
 
 def apply_stage(merge: Merge) -> str:
     """Return the statement that brings the stage into a table and counts inserted and updated rows."""
-    if merge.conflict is OnConflict.ERROR and merge.kept:
-        back = OnConflict.UPDATE if merge.contract.version_by else OnConflict.SKIP
-        # One statement, so that staged and returning rows may reference each other.
-        parts = {
-            "staged": _insert(merge, merge.conflict, f"AND {KEPT} IS NULL"),
-            "back": _insert(merge, back, f"AND {KEPT} IS NOT NULL"),
-        }
-    else:
-        parts = {"staged": _insert(merge, merge.conflict, "")}
+    # One statement, so that staged and returning rows may reference each other.
+    parts = _inserts(merge)
     steps = ", ".join(f"{name} AS ({insert})" for name, insert in parts.items())
     rows = " UNION ALL ".join(f"SELECT fresh FROM {name}" for name in parts)
     return (
@@ -218,15 +225,28 @@ def apply_stage(merge: Merge) -> str:
     )
 
 
+def _inserts(merge: Merge) -> dict[str, str]:
+    which, parts = "", {}
+    if merge.kept and (merge.any_version or merge.conflict is OnConflict.ERROR):
+        back = OnConflict.UPDATE if merge.contract.version_by or merge.any_version else OnConflict.SKIP
+        parts["back"] = _insert(replace(merge, any_version=False), back, f"AND s.{KEPT} IS NOT NULL")
+        which = f"AND s.{KEPT} IS NULL"
+    if merge.revived:
+        anew = f"AND s.{KEPT} IS NULL AND {merge.revived}"
+        parts["revived"] = _insert(replace(merge, any_version=True), OnConflict.UPDATE, anew)
+        which += f" AND NOT (s.{KEPT} IS NULL AND {merge.revived})"
+    return {"staged": _insert(merge, merge.conflict, which), **parts}
+
+
 def _insert(merge: Merge, conflict: OnConflict, which: str) -> str:
-    names = listed(merge.contract.column_names)
+    names = merge.contract.column_names
     # xmax is 0 for a row that is new.
     fresh = "true" if merge.partitioned else "t.xmax = 0"
     # Loads and other writers lock keys in one order, or they would deadlock.
     return (
-        f"INSERT INTO {merge.table} AS t ({names}) OVERRIDING SYSTEM VALUE "
-        f"SELECT {names} FROM {STAGE} WHERE {REASON} IS NULL {which} ORDER BY {listed(merge.contract.key)} "
-        f"{_on_conflict(merge, conflict)} RETURNING ({fresh}) AS fresh"
+        f"INSERT INTO {merge.table} AS t ({listed(names)}) OVERRIDING SYSTEM VALUE "
+        f"SELECT {listed(names, 's')} FROM {STAGE} AS s WHERE s.{REASON} IS NULL {which} "
+        f"ORDER BY {listed(merge.contract.key, 's')} {_on_conflict(merge, conflict)} RETURNING ({fresh}) AS fresh"
     )
 
 
@@ -242,7 +262,8 @@ def _on_conflict(merge: Merge, conflict: OnConflict) -> str:
     guard = f"ROW({listed(rest, 't')})::record *<> ROW({listed(rest, 'excluded')})::record"
     if contract.version_by and not merge.any_version:
         version = quote(contract.version_by)
-        guard = f"excluded.{version} >= t.{version} AND {guard}"
+        # A version of NULL is the oldest.
+        guard = f"(t.{version} IS NULL OR excluded.{version} >= t.{version}) AND {guard}"
     return f"ON CONFLICT ({listed(contract.key)}) DO UPDATE SET {values} WHERE {guard}"
 
 
@@ -250,38 +271,80 @@ def count_new(table: str, contract: TableContract) -> str:
     """Return the count of the stage's loadable rows whose keys a table does not hold."""
     return (
         f"SELECT count(*) FROM {STAGE} AS s WHERE s.{REASON} IS NULL "
-        f"AND NOT EXISTS (SELECT FROM {table} AS t WHERE {_same_key(contract, 't', 's')})"
+        f"AND NOT EXISTS (SELECT FROM {table} AS t WHERE {same_key(contract, 't', 's')})"
     )
 
 
-# --- deleting what an overwrite no longer holds
+# --- deleting what is gone from the source
 
 
-def create_doomed(table: str, contract: TableContract, children: Iterable[ForeignKey]) -> str:
-    """Return the statement that lists the keys that are not staged and that no other table references."""
-    free = " ".join(f"AND NOT EXISTS (SELECT FROM {child.child} AS c WHERE {_child_of_t(child)})" for child in children)
+def of_days(covers: Covers) -> str:
+    """Return the condition that a row of `t` is of one of the covered days."""
+    days = ", ".join(f"date {literal(day.isoformat())}" for day in covers.days or ())
+    return f"t.{quote(covers.column or '')} IN ({days})" if days else "false"
+
+
+def drop_replaced(contract: TableContract, covers: Covers) -> str:
+    """Return the DELETE of waiting rows that the set replaces: of its days, or with a key that is staged."""
     return (
-        f"CREATE TEMP TABLE {quote(DOOMED_NAME)} ON COMMIT DROP AS "
-        f"SELECT {listed(contract.key, 't')} FROM {table} AS t WHERE NOT EXISTS "
-        f"(SELECT FROM {STAGE} AS s WHERE s.{REASON} IS NULL AND {_same_key(contract, 's', 't')}) {free}"
+        f"DELETE FROM {STAGE} AS t WHERE t.{KEPT} IS NOT NULL AND ({of_days(covers)} OR EXISTS "
+        f"(SELECT FROM {STAGE} AS s WHERE s.{KEPT} IS NULL AND {same_key(contract, 's', 't')}))"
     )
 
 
-def spare_parents(table: str, contract: TableContract, itself: ForeignKey) -> str:
-    """Return the DELETE that takes from the doomed the rows that a row which stays references."""
-    stays = f"NOT EXISTS (SELECT FROM {DOOMED} AS x WHERE {_same_key(contract, 'x', 'c')})"
+def create_gone(table: str, contract: TableContract, scope: str, *, waiting_stay: bool) -> str:
+    """Return the statement that lists the keys of the rows in a scope, a condition on `t`, that are not staged."""
+    staged = same_key(contract, "s", "t") if waiting_stay else f"s.{REASON} IS NULL AND {same_key(contract, 's', 't')}"
     return (
-        f"DELETE FROM {DOOMED} AS d USING {table} AS t WHERE {_same_key(contract, 'd', 't')} "
-        f"AND EXISTS (SELECT FROM {table} AS c WHERE {_child_of_t(itself)} AND {stays})"
+        f"CREATE TEMP TABLE {quote(GONE_NAME)} ON COMMIT DROP AS SELECT {listed(contract.key, 't')}, true AS {FREE} "
+        f"FROM {table} AS t WHERE ({scope}) AND NOT EXISTS (SELECT FROM {STAGE} AS s WHERE {staged})"
     )
 
 
-def delete_doomed(table: str, contract: TableContract) -> str:
-    return f"DELETE FROM {table} AS t USING {DOOMED} AS d WHERE {_same_key(contract, 'd', 't')}"
+def lock_gone(table: str, contract: TableContract) -> str:
+    """Return the statement that keeps others from referencing the rows that may go."""
+    return (
+        f"WITH locked AS (SELECT FROM {table} AS t JOIN {GONE} AS g ON {same_key(contract, 'g', 't')} "
+        f"ORDER BY {listed(contract.key, 't')} FOR UPDATE OF t) SELECT count(*) FROM locked"
+    )
 
 
-def _same_key(contract: TableContract, one: str, other: str) -> str:
+def keep_referenced(table: str, contract: TableContract, child: ForeignKey) -> str:
+    """Return the UPDATE that unfrees the rows that a row which stays references by a foreign key."""
+    stays = (
+        f"AND NOT EXISTS (SELECT FROM {GONE} AS x WHERE x.{FREE} AND {same_key(contract, 'x', 'c')})"
+        if child.is_own
+        else ""
+    )
+    return (
+        f"UPDATE {GONE} AS g SET {FREE} = false FROM {table} AS t WHERE g.{FREE} AND {same_key(contract, 'g', 't')} "
+        f"AND EXISTS (SELECT FROM {child.child} AS c WHERE {_child_of_t(child)} {stays})"
+    )
+
+
+def delete_gone(table: str, contract: TableContract) -> str:
+    return f"DELETE FROM {table} AS t USING {GONE} AS g WHERE g.{FREE} AND {same_key(contract, 'g', 't')}"
+
+
+def count_gone(table: str, contract: TableContract) -> str:
+    """Return the count of the rows that should have gone, and of those of them that the table still holds."""
+    return (
+        f"SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT FROM {table} AS t "
+        f"WHERE {same_key(contract, 'g', 't')})) FROM {GONE} AS g WHERE g.{FREE}"
+    )
+
+
+def same_key(contract: TableContract, one: str, other: str) -> str:
+    """Return the condition that two aliases have one key."""
     return " AND ".join(f"{one}.{quote(name)} = {other}.{quote(name)}" for name in contract.key)
+
+
+def same_stored_key(contract: TableContract, stored: str, alias: str) -> str:
+    """Return the condition that a jsonb object of texts, as the ledger keeps rows and keys, has an alias's key."""
+    columns = (contract.column(name) for name in contract.key)
+    return " AND ".join(
+        f"({stored} ->> {literal(c.name)})::{type_name(c.type)} = {alias}.{quote(c.name)}" for c in columns
+    )
 
 
 def _child_of_t(key: ForeignKey) -> str:

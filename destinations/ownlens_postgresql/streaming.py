@@ -21,18 +21,24 @@ _END = object()
 
 
 class StagedRows:
-    """The rows of some parts as one stream that remembers why it broke: the driver passes on only text."""
+    """The rows of some parts as one stream that remembers why it broke: the driver passes on only text.
 
-    def __init__(self, plan: LoadPlan, parts: Sequence[StagedPart]) -> None:
+    `columns` None is all of the contract's.
+    """
+
+    def __init__(self, plan: LoadPlan, parts: Sequence[StagedPart], columns: Sequence[str] | None) -> None:
         self._plan = replace(plan, parts=tuple(parts))
+        self._columns = columns
         self.error: Exception | None = None
 
     def reader(self) -> pa.RecordBatchReader:
-        return pa.RecordBatchReader.from_batches(self._plan.schema, self._batches())
+        whole = self._plan.schema
+        schema = whole if self._columns is None else pa.schema([whole.field(name) for name in self._columns])
+        return pa.RecordBatchReader.from_batches(schema, self._batches())
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         try:
-            for batch in read_ahead(iter(self._plan.reader())):
+            for batch in read_ahead(iter(self._plan.reader(self._columns))):
                 for offset in range(0, batch.num_rows, ROWS_PER_SEND):
                     yield batch.slice(offset, ROWS_PER_SEND)
         except Exception as error:

@@ -47,7 +47,7 @@ def ensure_table(
         connection.run(sql.create_table(sql.qualified(schema, contract.table), contract))
     else:
         _adapt(connection, schema, contract, existing)
-    ledger.describe_table(connection, contract)
+    ledger.describe_table(connection, contract, tables_named(connection, schema, [contract.table])[contract.table])
     return not references or _add_references(connection, schema, contract, existing)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal, Self
 
@@ -102,6 +103,13 @@ class S3Options(DestinationOptions):
         if self.retention_days is not None and (self.format != "delta" or self.partition == "none"):
             raise ValueError("retention_days needs format: delta and partition: day or month")
         return self
+
+    def oldest_kept(self, today: date) -> date | None:
+        """Return the oldest day that `retention_days` keeps, None for all: a month stays as long as one of its days."""
+        if self.retention_days is None:
+            return None
+        oldest = today - timedelta(days=self.retention_days)
+        return oldest.replace(day=1) if self.partition == "month" else oldest
 
 
 def lake_options(plan: LoadPlan) -> S3Options:

@@ -21,16 +21,16 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction
 
 from ownlens_plugins.api import LoadPlan, LoadResult
-from ownlens_plugins.contracts import TableContract
+from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import Rejected, Retryable
 
 from .columns import TAG, from_lake, lake_field, lake_schema
 from .config import S3Options
-from .counting import count_rows
 from .covering import holds_all
 from .datafiles import DataFile
 from .evolution import HeldColumn, missing_columns, require_distinct_names
 from .folder import LocalFolder, TableFolder
+from .identity import estrangement, table_id
 from .ledger import (
     Attempt,
     LedgerEntry,
@@ -45,6 +45,7 @@ from .ledger import (
 )
 from .merging import COMMIT_ONLY, merge
 from .paths import LOG, Layout, layout_of
+from .stats import count_rows
 
 CHECKPOINT_EVERY = 100
 _PREPARE_TRIES = 10
@@ -95,6 +96,11 @@ class DeltaLake:
     def exists(self) -> bool:
         return self.folder.has_files(LOG)
 
+    def row_count(self) -> int:
+        """Return the number of visible rows; 0 when there is no table."""
+        table = self.open()
+        return 0 if table is None else count_rows(table)
+
     def position(self) -> int | None:
         """Return the highest sequence that was applied, or None."""
         table = self.open()
@@ -107,16 +113,18 @@ class DeltaLake:
 
     # -- before data moves ------------------------------------------------------------------------------------------
 
-    def prepare(self) -> DeltaTable:
-        """Create the table, or add the contract's new columns to it.
+    def prepare(self, plan: LoadPlan | None = None) -> DeltaTable:
+        """Create the table, or add the contract's new columns to it, for a plan that is to be loaded into it.
 
         Raises:
-            Rejected: the contract does not fit the table.
+            Rejected: the contract does not fit the table, or the table is not what its loads left.
         """
         require_distinct_names(self.contract)
         for attempt in range(_PREPARE_TRIES):
             try:
                 table = self.open() or self._create()
+                if plan is not None:
+                    self.require_own(table, plan)
                 added = self._missing(table)
                 if not added:
                     return table
@@ -156,6 +164,18 @@ class DeltaLake:
         added = pa.schema([lake_field(column) for column in missing_columns(self.contract, columns)])
         return list(Schema.from_arrow(added).fields) if len(added) else []
 
+    def require_own(self, table: DeltaTable, plan: LoadPlan) -> None:
+        """Refuse to add rows to a table that is not what its loads left; to replace all of its rows is no harm.
+
+        Raises:
+            Rejected: it is another table, or another program took rows of loads back.
+        """
+        if plan.strategy is not Strategy.OVERWRITE and (reason := self._estrangement(table)):
+            raise Rejected(f"{self.contract.table}: {reason}, or replace it with --full-refresh")
+
+    def _estrangement(self, table: DeltaTable) -> str | None:
+        return estrangement(self.folder, table, table.transaction_version(self._app))
+
     # -- what is committed ------------------------------------------------------------------------------------------
 
     def is_done(self, table: DeltaTable, sequence: int) -> bool:
@@ -169,12 +189,16 @@ class DeltaLake:
         Raises:
             StagedSetChanged: the load id is recorded with another digest.
         """
+        if self._estrangement(table):
+            return None
         mark = table.transaction_version(f"{self._app}/{plan.sequence:08d}")
         if mark is None:
             return overtaken(plan) if self.is_done(table, plan.sequence) else None
         if mark != mark_of(plan.digest):
             raise set_changed(plan)
-        entry = read_entry(self.folder, plan.sequence) or self._fill_in(table, plan)
+        entry = read_entry(self.folder, plan.sequence)
+        if entry is None or entry.table_id not in ("", table_id(table)):
+            entry = self._fill_in(table, plan)
         return entry.result if entry is not None else LoadResult(plan.load_id, plan.digest, plan.rows, 0)
 
     def _fill_in(self, table: DeltaTable, plan: LoadPlan) -> LedgerEntry | None:
@@ -220,7 +244,7 @@ class DeltaLake:
     def overwrite(
         self, table: DeltaTable, plan: LoadPlan, files: Sequence[DataFile], entry: LedgerEntry
     ) -> LedgerEntry:
-        entry = replace(entry, deleted=count_rows(table))
+        entry = replace(entry, deleted=entry.deleted + count_rows(table))
         self._commit_files(table, plan, files, entry, "overwrite", replaces=True)
         return entry
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,9 +13,11 @@ import pyarrow as pa
 from ownlens_plugins.api import Destination, LoadPlan, LoadResult, new_attempt
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.faults import reach
+from ownlens_plugins.powers import SliceCounts
 
 from .bucket import Bucket
 from .config import S3Config, S3Options, lake_options
+from .counting import count_delta, count_files
 from .covering import keys_only, require_rows
 from .delta import DeltaLake
 from .failures import explain, explained
@@ -77,7 +80,7 @@ class S3Destination(Destination[S3Config, S3Options]):
     def _open_delta(self, plan: LoadPlan, options: S3Options) -> DeltaSession:
         lake, other = self.delta(plan.contract, options), self.file_table(plan.contract, options)
         replaced = replaced_table(plan, lake, other)
-        table = lake.prepare()
+        table = lake.prepare(plan)
         crashed = bool(lake.clear_attempts())
         return DeltaSession(
             self.config,
@@ -111,6 +114,22 @@ class S3Destination(Destination[S3Config, S3Options]):
                 files = self.file_table(contract, options)
                 if current := files.current():
                     yield from files.read(current)
+
+    def count(self, plan: LoadPlan) -> SliceCounts:
+        """Count the visible rows and keys of the touched days, reading key columns only."""
+        options = lake_options(plan)
+        with explained(plan.table, "count the rows"):
+            if options.format == "delta":
+                lake = self.delta(plan.contract, options)
+                table = lake.open()
+                return SliceCounts(0, 0) if table is None else count_delta(table, plan, lake.layout)
+            files = self.file_table(plan.contract, options)
+            current = files.current()
+            return SliceCounts(0, 0) if current is None else count_files(files, current, plan)
+
+    def kept_since(self, plan: LoadPlan) -> date | None:
+        """Return the oldest day that `retention_days` keeps; with months, the first day of the oldest month."""
+        return lake_options(plan).oldest_kept(datetime.now(UTC).date())
 
     def check(self) -> None:
         """Reach the lake's root and, on a local folder, write to it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,14 +30,16 @@ from .ledger import (
     Attempt,
     LedgerEntry,
     as_document,
+    attempts,
     from_document,
     keep_entry,
+    logger,
     overtaken,
     read_entry,
     set_changed,
     sweep,
 )
-from .paths import MANIFESTS, layout_of
+from .paths import LOG, MANIFESTS, attempt_of, is_own_file, layout_of
 
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 
@@ -114,6 +116,11 @@ class FileTable:
     def exists(self) -> bool:
         return bool(self.sequences())
 
+    def row_count(self) -> int:
+        """Return the number of rows of the newest manifest; 0 when there is none."""
+        current = self.current()
+        return 0 if current is None else current.rows
+
     def position(self) -> int | None:
         sequences = self.sequences()
         return sequences[-1] if sequences else None
@@ -138,6 +145,8 @@ class FileTable:
         if position is None or position < plan.sequence:
             return None
         found = self.manifest(plan.sequence)
+        if found is not None and self._is_damaged(found, position):
+            return None
         if found is not None:
             keep_entry(self.folder, found.entry)
         entry = found.entry if found else read_entry(self.folder, plan.sequence)
@@ -157,7 +166,30 @@ class FileTable:
             files=tuple(files),
             entry=entry,
         )
-        return self.folder.put_new(_name(entry.sequence), manifest.as_bytes())
+        name = _name(entry.sequence)
+        return self.folder.put_new(name, manifest.as_bytes()) or (
+            self._drop_damaged(entry.sequence) and self.folder.put_new(name, manifest.as_bytes())
+        )
+
+    def _drop_damaged(self, sequence: int) -> bool:
+        """Free the name of a manifest whose files are gone, so that the load can be made again."""
+        there = self.manifest(sequence)
+        if there is None or not self._is_damaged(there, sequence):
+            return False
+        self.folder.delete([*(file.path for file in there.files), _name(sequence)])
+        return True
+
+    def _is_damaged(self, manifest: Manifest, position: int) -> bool:
+        """Tell whether somebody deleted or cut files of the table; those of a replaced manifest may be gone."""
+        if manifest.sequence < position:
+            return False
+        sizes = self.folder.sizes(file.path for file in manifest.files)
+        lost = sum(sizes.get(file.path) != file.bytes for file in manifest.files)
+        if lost == 0 or self.position() != position:
+            return False  # all there, or a newer load has just cleared this one away
+        of = f"{lost} of {len(manifest.files)} files of load {manifest.sequence}"
+        logger.warning("%s: s3 lost %s; it is loaded again", self.contract.table, of)
+        return True
 
     def clear_replaced(self) -> None:
         """Delete the manifests below the current one, and the files that only they name. Files go first."""
@@ -175,7 +207,19 @@ class FileTable:
         """Clear what finished attempts left; return the attempts that may still be alive."""
         self.clear_replaced()
         position = self.position() or 0
-        return sweep(self.folder, lambda number: number <= position, self.referenced)
+        alive = sweep(self.folder, lambda number: number <= position, self.referenced)
+        if not position:
+            self._clear_forgotten()
+        return alive
+
+    def _clear_forgotten(self) -> None:
+        """Delete data files of a table whose manifests somebody removed: readers of the folder would see them."""
+        # Files first, then who writes them, then whether one of those has committed: an attempt announces itself
+        # before its first file, and takes that back after its commit. In another order its files could be deleted.
+        names = [entry.name for entry in self.folder.entries() if is_own_file(entry.name)]
+        writing = {(mark.sequence, mark.attempt) for mark in attempts(self.folder)}
+        if names and self.position() is None and not self.folder.has_files(LOG):  # else they may be a Delta table's
+            self.folder.delete([name for name in names if attempt_of(name) not in writing])
 
     def referenced(self) -> set[str]:
         current = self.current()
@@ -188,17 +232,21 @@ class FileTable:
                 self.folder.delete([file.path for file in found.files])
             self.folder.delete([_name(sequence)])
 
-    def read(self, manifest: Manifest) -> Iterator[pa.RecordBatch]:
-        """Stream the rows of a manifest in contract types."""
+    def read(self, manifest: Manifest, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Stream the rows of a manifest in contract types; columns that are not asked for may be null."""
         for file in manifest.files:
-            for batch in self._file_batches(manifest, file):
+            for batch in self._file_batches(manifest, file, columns):
                 yield from_lake(self.contract, _with_partition(batch, manifest.partition, file.partition))
 
-    def _file_batches(self, manifest: Manifest, file: DataFile) -> Iterator[pa.RecordBatch]:
+    def _file_batches(
+        self, manifest: Manifest, file: DataFile, columns: Collection[str] | None
+    ) -> Iterator[pa.RecordBatch]:
         with self.folder.open_input(file.path) as source:
             if manifest.format == "parquet":
                 with pq.ParquetFile(source) as parquet:
-                    yield from parquet.iter_batches(batch_size=ROWS_PER_BATCH)
+                    there = parquet.schema_arrow.names
+                    wanted = there if columns is None else [name for name in there if name in columns]
+                    yield from parquet.iter_batches(batch_size=ROWS_PER_BATCH, columns=wanted)
                 return
             yield from self._json_batches(manifest, file, source)
 

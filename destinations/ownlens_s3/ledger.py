@@ -33,7 +33,8 @@ DEAD_AFTER = timedelta(days=7)
 class LedgerEntry:
     """One committed load of one table. `bytes` counts the staged parts, `committed_at` is UTC in ISO form.
 
-    `deleted` counts the rows of before that are no longer there, also those that an overwrite replaced.
+    `deleted` counts the rows of before that are no longer there, also those that an overwrite replaced. `table_id` is
+    the id of the Delta table that was loaded, `table_version` the version of it that the load looked at.
     """
 
     load_id: str
@@ -52,6 +53,8 @@ class LedgerEntry:
     columns: Mapping[str, str]
     # Entries of before 0.3 lack what follows.
     deleted: int = 0
+    table_id: str = ""
+    table_version: int | None = None
 
     @property
     def result(self) -> LoadResult:

@@ -75,17 +75,12 @@ class Found:
     def gone_keys(self) -> Iterator[pa.RecordBatch]:
         """Stream the keys of the rows that are gone, each once, in lake types."""
         schema = key_schema(self.contract)
-        names = ", ".join(_aliases(self.contract))
+        names = ", ".join(key_aliases(self.contract))
         # A table that an older version left with two rows of one key must not give the merge two orders for them.
         found = self.database.sql(f"SELECT DISTINCT {names} FROM gone")
         for batch in pa.RecordBatchReader.from_stream(found):
             arrays = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _aliases(contract: TableContract) -> list[str]:
-    # Names of our own: DuckDB ignores the case of a column's name, and some names are its words.
-    return [f"k{number}" for number in range(len(contract.key))]
 
 
 @dataclass
@@ -97,7 +92,7 @@ class _Look:
 
     @cached_property
     def _keys(self) -> str:
-        return ", ".join(_aliases(self.plan.contract))
+        return ", ".join(key_aliases(self.plan.contract))
 
     @cached_property
     def _there(self) -> set[str]:
@@ -110,7 +105,7 @@ class _Look:
     @cached_property
     def _staged(self) -> str:
         """The name of a table of the staged keys, made when it is first needed."""
-        stream = pa.RecordBatchReader.from_batches(_aliased(self.plan.contract), self._key_batches())
+        stream = pa.RecordBatchReader.from_batches(aliased_schema(self.plan.contract), self._key_batches())
         self._keep("staged", f"SELECT {self._keys} FROM shown", stream)
         return "staged"
 
@@ -118,7 +113,7 @@ class _Look:
         contract, rows = self.plan.contract, 0
         for batch in self.plan.reader(list(contract.key)):
             rows += batch.num_rows
-            yield pa.RecordBatch.from_arrays(keys_to_lake(contract, batch).columns, schema=_aliased(contract))
+            yield pa.RecordBatch.from_arrays(keys_to_lake(contract, batch).columns, schema=aliased_schema(contract))
         # Before anything is deleted: with keys that are missing here, rows would be taken for gone.
         require_all(self.plan, rows)
 
@@ -173,19 +168,15 @@ class _Look:
 
     def _shown(self, terms: list[str], more: Collection[str] = ()) -> pa.RecordBatchReader:
         """Stream keys and partition of the table's rows."""
-        names = [
-            f"{quoted(name)} AS {alias}"
-            for name, alias in zip(self.plan.contract.key, _aliases(self.plan.contract), strict=True)
-        ]
         part = "''" if self.layout is None else f"CAST({quoted(self.layout.column)} AS VARCHAR)"
-        return scan(self.table, [*names, f"{part} AS part", *more], terms)
+        return scan(self.table, [*key_columns(self.plan.contract), f"{part} AS part", *more], terms)
 
     def _limits(self, rest: str) -> list[str] | None:
         """Return predicates with the least and greatest keys of a table, or None when it is empty."""
         if not self._number(f"SELECT count(*) FROM {rest}"):
             return None
         contract, terms = self.plan.contract, []
-        for name, alias in zip(contract.key, _aliases(contract), strict=True):
+        for name, alias in zip(contract.key, key_aliases(contract), strict=True):
             if contract.column(name).type.kind in _BOUNDED:
                 ((first, last),) = self.database.execute(f"SELECT min({alias}), max({alias}) FROM {rest}").fetchall()
                 terms.append(between(name, first, last))
@@ -204,11 +195,6 @@ class _Look:
         keep(self.database, name, query, shown)
 
 
-def _aliased(contract: TableContract) -> pa.Schema:
-    fields = zip(_aliases(contract), key_schema(contract), strict=True)
-    return pa.schema([pa.field(alias, field.type) for alias, field in fields])
-
-
 def scan(table: DeltaTable, columns: Collection[str], terms: Collection[str]) -> pa.RecordBatchReader:
     """Stream some columns of the rows of this version of a table that satisfy all terms, in SQL of delta-rs."""
     where = f" WHERE {' AND '.join(terms)}" if terms else ""
@@ -221,3 +207,20 @@ def keep(database: duckdb.DuckDBPyConnection, name: str, query: str, shown: pa.R
     database.register("shown", shown)
     database.execute(f"CREATE TEMP TABLE {name} AS {query}")
     database.unregister("shown")
+
+
+def key_aliases(contract: TableContract) -> list[str]:
+    """Return the names of the key columns while they are compared."""
+    # Names of our own: DuckDB ignores the case of a column's name, and some names are its words.
+    return [f"k{number}" for number in range(len(contract.key))]
+
+
+def aliased_schema(contract: TableContract) -> pa.Schema:
+    """Return the schema of key columns under these names, in lake types."""
+    fields = zip(key_aliases(contract), key_schema(contract), strict=True)
+    return pa.schema([pa.field(alias, field.type) for alias, field in fields])
+
+
+def key_columns(contract: TableContract) -> list[str]:
+    """Return the key columns under these names, in SQL of delta-rs."""
+    return [f"{quoted(name)} AS {alias}" for name, alias in zip(contract.key, key_aliases(contract), strict=True)]

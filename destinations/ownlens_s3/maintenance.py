@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -49,9 +49,9 @@ def apply_retention(destination: S3Destination, contract: TableContract, *, toda
     """
     options = S3Options.model_validate(contract.options_for(destination.name))
     lake = destination.delta(contract, options)
-    if options.retention_days is None or lake.layout is None:
+    oldest = options.oldest_kept(today or datetime.now(UTC).date())
+    if oldest is None or lake.layout is None:
         raise Rejected(f"{contract.table}: s3 has no retention_days for this table; set it in destinations.s3")
-    oldest = (today or datetime.now(UTC).date()) - timedelta(days=options.retention_days)
     with explained(contract.table, "delete old partitions"):
         table = lake.open()
         if table is None:

@@ -25,6 +25,8 @@ MANIFESTS = f"{PRIVATE}/manifests"
 LOG = "_delta_log"
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _DATA_FILE = re.compile(r"(?:.*/)?part-(?P<sequence>\d{8,})-(?P<attempt>[0-9a-f]{16})-[^/]*\.(?:parquet|json)[.a-z]*")
+# In the table's own folder or a partition of it; other tables may lie in folders below.
+_OWN_FILE = re.compile(r"(?:[^/]+=[^/]+/)?part-[^/]+")
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
@@ -105,6 +107,11 @@ def attempt_of(path: str) -> tuple[int, str] | None:
     """Return sequence and attempt of a data file's path, or None for files that OwnLens did not name."""
     match = _DATA_FILE.fullmatch(path)
     return None if match is None else (int(match["sequence"]), match["attempt"])
+
+
+def is_own_file(path: str) -> bool:
+    """Tell whether OwnLens wrote a data file for the very table whose folder the path is relative to."""
+    return _OWN_FILE.fullmatch(path) is not None and attempt_of(path) is not None
 
 
 def get_s3_path(

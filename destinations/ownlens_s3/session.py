@@ -24,6 +24,7 @@ from .failures import explain
 from .files import FileTable
 from .folder import TableFolder
 from .formats import AnyTable
+from .identity import table_id
 from .ledger import Attempt, LedgerEntry, discard, new_entry, overtaken, write_entry
 from .writer import FileWriter, MergeWriter, require_all
 
@@ -123,6 +124,10 @@ class LakeSession(LoadSession):
             raise meaning from error
         raise CommitUnknown(f"{self.plan.table}: s3 gave no answer to the commit; run it again") from error
 
+    def _new_entry(self) -> LedgerEntry:
+        entry = new_entry(self.plan, self.marker.attempt)
+        return entry if self._replaced is None else replace(entry, deleted=self._replaced.row_count())
+
     def _record(self, entry: LedgerEntry) -> None:
         reach("before_ledger")
         write_entry(self.folder, entry)
@@ -194,6 +199,7 @@ class DeltaSession(LakeSession):
             table = self._table()
             if done := self._lake.recorded(table, self.plan):
                 return replace(done, replayed=True)
+            self._lake.require_own(table, self.plan)
             try:
                 return self._commit_on(table, receipts)
             except CommitFailedError:  # someone else committed, or this commit's answer was lost: look again
@@ -201,10 +207,10 @@ class DeltaSession(LakeSession):
         raise CommitUnknown(f"{self.plan.table}: s3 had too many concurrent commits to this table; run it again")
 
     def _commit_on(self, table: DeltaTable, receipts: Sequence[Receipt]) -> LedgerEntry:
-        entry = new_entry(self.plan, self.marker.attempt)
+        before = table.version()
+        entry = replace(self._new_entry(), table_id=table_id(table), table_version=before)
         files = [] if self._merges else self._files(receipts)
         self._sent = True
-        before = table.version()
         if self.plan.strategy is Strategy.OVERWRITE:
             entry = self._lake.overwrite(table, self.plan, files, entry)
             self._used = {file.path for file in files}
@@ -264,7 +270,8 @@ class FileSession(LakeSession):
     def _commit(self, receipts: Sequence[Receipt]) -> LedgerEntry | LoadResult:
         if done := self._table.recorded(self.plan):
             return replace(done, replayed=True)
-        entry = new_entry(self.plan, self.marker.attempt)
+        entry = self._new_entry()
+        entry = replace(entry, deleted=entry.deleted + self._table.row_count())
         files = self._files(receipts)
         self._sent = True
         if not self._table.publish(files, entry):

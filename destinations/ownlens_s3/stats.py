@@ -1,4 +1,4 @@
-"""Delta's per-file statistics, taken from a Parquet file's own footer."""
+"""Delta's per-file statistics: written from a Parquet file's own footer, and read to count rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from deltalake import DeltaTable, QueryBuilder
 
 # Longer text would have to be cut, and a maximum must be cut upwards; without bounds a reader just opens the file.
 _LONGEST_TEXT = 64
@@ -73,3 +75,12 @@ def _short_text(text: str) -> str:
     if len(text) > _LONGEST_TEXT:
         raise _Unbounded
     return text
+
+
+def count_rows(table: DeltaTable) -> int:
+    """Return the number of visible rows of this version, from the files' statistics where all files have them."""
+    files = pa.table(table.get_add_actions(flatten=True))
+    if files["num_records"].null_count or any(name.startswith("deletionVector") for name in files.column_names):
+        found = QueryBuilder().register("lake", table).execute("SELECT count(*) AS number FROM lake").read_all()
+        return int(pa.table(found)["number"][0].as_py())
+    return int(pc.sum(files["num_records"]).as_py() or 0)

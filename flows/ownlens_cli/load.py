@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from signal import Signals
 
 import click
 
@@ -13,6 +14,9 @@ from ownlens_plugins.settings import DEFAULT_PROFILE, Profile
 
 from .embedded import ready_profile
 from .logs import log_to
+
+# As shells say it of a program that a signal ended.
+STOPPED = {signal.name: 128 + signal for signal in (Signals.SIGINT, Signals.SIGTERM)}
 
 
 def names(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> list[str]:
@@ -33,6 +37,10 @@ def names(_context: click.Context, _option: click.Parameter, values: tuple[str, 
     help="Destinations or aliases, separated by commas. Default: all of the profile.",
 )
 @click.option("--full-refresh", is_flag=True, help="Stage whole tables and replace what the destinations hold.")
+@click.option(
+    "--sweep-deletes", is_flag=True, help="Also find rows that are gone, of tables with deletes: follow, by their keys."
+)
+@click.option("--source-moved", is_flag=True, help="Go on after staged sets of another source: the database has moved.")
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Profile of ownlens.toml.")
 @click.option("--config", type=click.Path(dir_okay=False), help="Path of ownlens.toml.")
 @click.option("--no-validate", is_flag=True, help="Do not run the expectations after the loads.")
@@ -43,6 +51,8 @@ def command(
     presets: list[str],
     destinations: list[str],
     full_refresh: bool,
+    sweep_deletes: bool,
+    source_moved: bool,
     profile: str,
     config: str | None,
     no_validate: bool,
@@ -57,6 +67,8 @@ def command(
         presets=presets,
         destinations=destinations,
         full_refresh=full_refresh,
+        sweep_deletes=sweep_deletes,
+        source_moved=source_moved,
         profile=profile,
         config=config,
         validate_loads=False if no_validate else None,
@@ -69,7 +81,8 @@ def run_request(request, settings: Profile, *, as_json: bool) -> int:  # type: i
     """Run a request in the flow and print its summary. The request's class would import Prefect, so it is not named.
 
     Returns:
-        0 when all went well, 1 when a load or validation failed, 3 when rows without a usable key were set aside.
+        0 when all went well, 1 when a load or validation failed, 3 when rows without a usable key were set aside,
+        130 or 143 when a signal stopped the run.
     """
     from ownlens_flows.run import destination_names, select_contracts
 
@@ -94,6 +107,8 @@ def _run(request, tables: int, destinations: list[str], settings: Profile, *, as
         print_failures(report)
     else:
         print_report(report)
+    if report.stopped:
+        return STOPPED.get(report.stopped, 1)
     if not report.succeeded:
         return 1
     return 3 if report.rejections else 0

@@ -13,7 +13,7 @@ from ownlens_flows.report import RunReport, totals
 from ownlens_plugins.engine.outcomes import LoadOutcome, Status
 
 Cell = Text | str
-_MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "not run": ("·", "dim")}
+_MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "owed": ("?", "yellow"), "not run": ("·", "dim")}
 _PER_DESTINATION, _TABLE_WIDTH = 34, 38
 
 

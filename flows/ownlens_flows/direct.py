@@ -14,7 +14,7 @@ from .run import Observer, ignore
 
 
 def run_in_flow(request: LoadRequest, *, observe: Observer = ignore) -> RunReport:
-    """Run a request as a flow run of this process and return what it did.
+    """Run a request as a flow run of this process and return what it did, also when a signal stopped it.
 
     Raises:
         OwnLensError: the request cannot be run at all; nothing has been touched.

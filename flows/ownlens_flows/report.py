@@ -7,8 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ownlens_plugins.engine.outcomes import LoadOutcome, Status
+from ownlens_plugins.engine.outcomes import COUNTS, LoadOutcome, Status
 from ownlens_plugins.validation import ValidationResult
+
+Key = tuple[str, str]
+# What needs a person comes first.
+_ORDER = (Status.FAILED, Status.SKIPPED, Status.STOPPED, Status.LOADED, Status.NOTHING_NEW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +26,32 @@ class Rejection:
 
 @dataclass
 class RunReport:
-    """What a run did. Filled by the flow, read by the terminal, the artifact and `--json`."""
+    """What a run did. Filled by the flow, read by the terminal, the artifact and `--json`.
 
-    outcomes: dict[tuple[str, str], LoadOutcome] = field(default_factory=dict)
-    validations: dict[tuple[str, str], ValidationResult] = field(default_factory=dict)
-    invalid: dict[tuple[str, str], str] = field(default_factory=dict)
-    mismatches: dict[tuple[str, str], str] = field(default_factory=dict)
+    `owed` names loads that no validation has passed yet although one should. `stopped` is why the run was told to stop,
+    and `interrupt` the signal that did so. `untold` says what could not be told to the Prefect server.
+    """
+
+    outcomes: dict[Key, LoadOutcome] = field(default_factory=dict)
+    validations: dict[Key, ValidationResult] = field(default_factory=dict)
+    invalid: dict[Key, str] = field(default_factory=dict)
+    mismatches: dict[Key, str] = field(default_factory=dict)
+    owed: set[Key] = field(default_factory=set)
     rejections: list[Rejection] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
     staged_rows: int = 0
     seconds: float = 0.0
+    stopped: str = ""
+    interrupt: BaseException | None = None
 
     @property
     def failures(self) -> list[str]:
-        """One line for each load or validation that did not end well."""
+        """One line for each load, validation or comparison that did not end well."""
         # The same cause, such as an unreachable store, stops many loads: it is told once. Causes come first.
         failed, skipped = self._errors(Status.FAILED), self._errors(Status.SKIPPED)
-        return list(dict.fromkeys([*failed, *self.invalid.values(), *skipped]))
+        found = [*failed, *self.invalid.values(), *self.mismatches.values(), *skipped]
+        stopped = [f"stopped by {self.stopped}; what is missing is loaded by the next run"] if self.stopped else []
+        return list(dict.fromkeys([*stopped, *found]))
 
     def _errors(self, status: Status) -> list[str]:
         return [outcome.error or "" for outcome in self.outcomes.values() if outcome.status is status]
@@ -52,16 +66,23 @@ class RunReport:
     def message(self) -> str:
         """Return the roll-up in one line."""
         parts = [f"{self.count(Status.LOADED)} loaded", f"{self.count(Status.NOTHING_NEW)} with nothing new"]
-        broken = self.count(Status.FAILED) + self.count(Status.SKIPPED)
-        parts += [f"{broken} failed"] if broken else []
-        parts += [f"{len(self.invalid)} invalid"] if self.invalid else []
-        parts += [f"{sum(r.rows for r in self.rejections)} rows quarantined for their key"] if self.rejections else []
+        counted = {
+            "failed": self.count(Status.FAILED) + self.count(Status.SKIPPED),
+            "stopped": self.count(Status.STOPPED),
+            "invalid": len(self.invalid),
+            "differ": len(self.mismatches.keys() - self.invalid.keys()),
+            "not validated yet": len(self.owed),
+            "rows quarantined for their key": sum(rejection.rows for rejection in self.rejections),
+        }
+        parts += [f"{number} {what}" for what, number in counted.items() if number]
         return f"{len(self.outcomes)} loads: {', '.join(parts)}"
 
-    def validation(self, key: tuple[str, str]) -> str:
+    def validation(self, key: Key) -> str:
         """Return one word or two on a load's validation."""
         if key in self.invalid:
             return "failed"
+        if key in self.owed:
+            return "owed"
         result = self.validations.get(key)
         if result is None:
             return "not run"
@@ -80,19 +101,30 @@ class RunReport:
             "errors": [*self.failures, *(rejection.message for rejection in self.rejections)],
         }
 
-    def table_rows(self) -> list[dict[str, Any]]:
-        """Return the rows of the summary artifact."""
-        return [self._artifact_row(key, outcome) for key, outcome in sorted(self.outcomes.items())]
+    def in_order(self) -> list[tuple[Key, LoadOutcome]]:
+        """Return the loads, those that need a person first."""
+        return sorted(self.outcomes.items(), key=lambda item: (self._rank(*item), item[0]))
 
-    def _artifact_row(self, key: tuple[str, str], outcome: LoadOutcome) -> dict[str, Any]:
+    def _rank(self, key: Key, outcome: LoadOutcome) -> int:
+        if outcome.status in (Status.LOADED, Status.NOTHING_NEW) and self.reason(key):
+            return 0
+        return _ORDER.index(outcome.status)
+
+    def reason(self, key: Key) -> str:
+        """Return why a load needs a person, else nothing."""
+        outcome = self.outcomes[key]
+        return outcome.error or self.invalid.get(key) or self.mismatches.get(key) or ""
+
+    def table_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of the summary artifact: failures first, and why."""
+        return [self._artifact_row(key, outcome) for key, outcome in self.in_order()]
+
+    def _artifact_row(self, key: Key, outcome: LoadOutcome) -> dict[str, Any]:
         # Prefect's page shows so many columns without scrolling.
         load = {"table": outcome.table, "destination": outcome.destination, "status": outcome.status.value}
-        names = ("rows", "inserted", "updated", "unchanged", "rejected")
-        counts = {name: getattr(outcome, name) for name in names}
-        error = outcome.error or self.invalid.get(key, "")
-        return {
-            **load, "validation": self.validation(key), **counts, "seconds": round(outcome.seconds, 2), "error": error
-        }  # fmt: skip
+        said = {"reason": self.reason(key), "validation": self.validation(key)}
+        counts = {name: getattr(outcome, name) for name in COUNTS}
+        return {**load, **said, **counts, "seconds": round(outcome.seconds, 2)}
 
 
 def peak_memory_mb() -> float:
@@ -102,6 +134,6 @@ def peak_memory_mb() -> float:
 
 def totals(outcomes: Iterable[LoadOutcome]) -> Mapping[str, int]:
     """Return the sums of rows over loads."""
-    names = ("rows", "inserted", "updated", "unchanged", "rejected")
+    names = ("rows", "inserted", "updated", "unchanged", "deleted", "rejected")
     listed = list(outcomes)
     return {name: sum(getattr(outcome, name) for outcome in listed) for name in names}

@@ -17,6 +17,12 @@ class LoadRequest(BaseModel):
         default_factory=list, description="Destinations by name or alias; all of the profile when empty."
     )
     full_refresh: bool = Field(default=False, description="Stage whole tables and replace what the destinations hold.")
+    sweep_deletes: bool = Field(
+        default=False, description="Also stage the keys of tables whose deletes follow, so that rows that are gone go."
+    )
+    source_moved: bool = Field(
+        default=False, description="Go on after staged sets of another source: the database was moved or restored."
+    )
     profile: str = Field(default="default", description="Profile of ownlens.toml that names the connections.")
     config: str | None = Field(default=None, description="Path of ownlens.toml; OWNLENS_CONFIG or ./ when absent.")
     validate_loads: bool | None = Field(default=None, description="Overrides the profile's validate_loads.")

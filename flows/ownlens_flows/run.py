@@ -16,10 +16,11 @@ from ownlens_plugins.engine.scrubbing import Scrubber, secrets_of
 from ownlens_plugins.engine.sources.opening import open_source
 from ownlens_plugins.engine.sources.source import Snapshot, Source
 from ownlens_plugins.engine.staging import StagingArea
-from ownlens_plugins.errors import Retryable, SettingsInvalid, UnknownName
+from ownlens_plugins.errors import Retryable, SettingsInvalid, Stopped, UnknownName
 from ownlens_plugins.powers import SupportsCheck
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import Profile, load_profile
+from ownlens_plugins.stopping import Stop, heeding
 
 from .blocks import with_blocks
 from .request import LoadRequest
@@ -49,11 +50,38 @@ class LoadRun:
     observe: Observer = ignore
     snapshot: Snapshot | None = None
     unreachable: dict[str, str] = field(default_factory=dict)
+    stop: Stop = field(default_factory=Stop)
+    _busy: int = 0
+    _idle: threading.Condition = field(default_factory=threading.Condition)
 
     @property
     def validates(self) -> bool:
+        """Whether this run validates."""
         chosen = self.request.validate_loads
         return self.profile.validate_loads if chosen is None else chosen
+
+    @property
+    def owes_validation(self) -> bool:
+        """Whether a load must be validated, by this run or by the next one."""
+        return self.validates or self.profile.validate_loads
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Count a thread that uses the run's connections, and let it heed the run's stop."""
+        with self._idle:
+            self._busy += 1
+        try:
+            with heeding(self.stop):
+                yield
+        finally:
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
+
+    def wait_until_idle(self) -> None:
+        """Wait until no thread uses the run's connections; tasks that wait for their next try do not."""
+        with self._idle:
+            self._idle.wait_for(lambda: not self._busy)
 
     def contract(self, table: str) -> TableContract:
         return next(contract for contract in self.contracts if contract.table == table)
@@ -180,5 +208,12 @@ def shared(key: str, run: LoadRun) -> Iterator[LoadRun]:
 
 
 def current(key: str) -> LoadRun:
-    """Return the run that a task belongs to."""
-    return _RUNS[key]
+    """Return the run that a task belongs to.
+
+    Raises:
+        Stopped: the run has ended; the task had waited for its next try.
+    """
+    with _LOCK:
+        if key in _RUNS:
+            return _RUNS[key]
+    raise Stopped("the run has ended; the next run makes up for this step")

@@ -94,7 +94,7 @@ class Schedule:
         self._done[step] = False
 
     def ended(self, step: Step, *, well: bool, changed: bool = True) -> None:
-        """Note that a step ended; `changed` says that a load brought rows, so that there is something to validate."""
+        """Note that a step ended; `changed` says that it left something to validate, or found such."""
         self._running.discard(step)
         self._done[step] = well
         if step.kind == STAGE and well:

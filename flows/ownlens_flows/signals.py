@@ -28,6 +28,17 @@ def tell(event: str, message: str, **payload: Any) -> None:
     emit_event(event, resource={"prefect.resource.id": "ownlens.load"}, payload={"message": message, **payload})
 
 
+def reach_server() -> None:
+    """Ask the Prefect server for its health.
+
+    Raises:
+        Exception: it is away, of any of Prefect's and httpx's kinds.
+    """
+    with get_client(sync_client=True) as client:
+        if (trouble := client.api_healthcheck()) is not None:
+            raise trouble
+
+
 def tell_report(report: RunReport, profile: Profile) -> None:
     """Emit the events of a run that came to its end: at most one of each kind, however many loads it concerns."""
     document = report.document()

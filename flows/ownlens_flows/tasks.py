@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -11,9 +12,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
-from ownlens_plugins.engine.outcomes import LoadOutcome, StageOutcome
+from ownlens_plugins.engine.outcomes import COUNTS, LoadOutcome, StageOutcome
 from ownlens_plugins.engine.running import is_retryable, load_table, stage_table
-from ownlens_plugins.errors import OwnLensError, Rejected
+from ownlens_plugins.engine.verdicts import Verdicts, unvalidated
+from ownlens_plugins.errors import OwnLensError, Rejected, Stopped
+from ownlens_plugins.stopping import safe_point
 from ownlens_plugins.validation import ValidationResult, validate
 
 from .run import LoadRun, current, logger
@@ -79,7 +82,14 @@ def _stage(key: str, table: str) -> StageOutcome:
     run = current(key)
     assert run.snapshot is not None
     with _scrubbed(run, table, "staging"):
-        outcome = stage_table(run.contract(table), run.snapshot, run.area, full_refresh=run.request.full_refresh)
+        outcome = stage_table(
+            run.contract(table),
+            run.snapshot,
+            run.area,
+            full_refresh=run.request.full_refresh,
+            sweep_deletes=run.request.sweep_deletes,
+            source_moved=run.request.source_moved,
+        )
     if (manifest := outcome.manifest) is not None:
         counts = {"rows": manifest.rows, "rejected": manifest.rejected, "sequence": manifest.sequence}
         add_asset_metadata(asset_key(table, STAGED), counts)
@@ -90,16 +100,24 @@ def _load(key: str, table: str, destination: str) -> LoadOutcome:
     run = current(key)
     with _scrubbed(run, table, destination):
         outcome = load_table(run.destinations[destination], run.contract(table), run.area, run.registry)
-    counts = ("rows", "inserted", "updated", "unchanged", "rejected")
-    add_asset_metadata(asset_key(table, destination), {name: getattr(outcome, name) for name in counts})
+        if run.owes_validation:
+            passed = Verdicts(run.area).read(table, destination).passed
+            outcome = replace(outcome, owed=passed < outcome.position)
+    add_asset_metadata(asset_key(table, destination), {name: getattr(outcome, name) for name in COUNTS})
     return outcome
 
 
 def _validate(key: str, table: str, destination: str, outcome: LoadOutcome) -> ValidationResult:
     run = current(key)
-    assert outcome.plan is not None
+    store, verdicts = run.destinations[destination], Verdicts(run.area)
     with _scrubbed(run, table, destination):
-        result = validate(run.destinations[destination], outcome.plan, result=outcome.result)
+        plan, done = unvalidated(store, run.contract(table), run.area, run.registry, outcome)
+        result = validate(store, plan, result=done)
+        # The word is kept before anybody is told: a run that dies in between has still validated.
+        if result.success:
+            verdicts.passed(table, destination, outcome.position)
+        else:
+            verdicts.failed(table, destination, outcome.position, str(result.failed[0]))
         result.raise_if_failed()
         return result
 
@@ -111,10 +129,20 @@ class _scrubbed:  # reads as a verb in a with statement
         self.run, self.table, self.where = run, table, where
 
     def __enter__(self) -> None:
-        return None
+        self._work = self.run.at_work()
+        self._work.__enter__()
+        try:
+            safe_point(self.table, self.where)
+        except Stopped:
+            self._work.__exit__(None, None, None)
+            raise
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._work.__exit__(None, None, None)
         if error is None or not isinstance(error, Exception):
+            return
+        if isinstance(error, Stopped):
+            logger.warning("%s", error)
             return
         logger.error("%s: %s failed\n%s", self.table, self.where, self.run.scrubber.trace(error))
         line = self.run.scrubber.line(error)

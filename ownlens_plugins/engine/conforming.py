@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from ..contracts import Column, TableContract
 from ..errors import SourceInvalid
+from ..stopping import safe_point
 from .casting import BAD_VALUE, Incompatible, caster
 from .refusals import RefusedRow, Unfit, raw_row
 from .sources.source import REFUSED_PREFIX, Extracted
@@ -28,9 +29,11 @@ class Conformed:
 
         Raises:
             SourceInvalid: a column's type cannot become the contract's type without changing values.
+            Stopped: the run is to stop.
         """
         casters = [_Caster(self.contract, column, self.extracted) for column in self.contract.columns]
         for batch in self.extracted.reader:
+            safe_point(self.contract.table, "staging")
             conformed = self._conform(batch, casters)
             if conformed.num_rows:
                 yield conformed

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..contracts import Extraction, TableContract
 ROWS_PER_GROUP = 131_072
 ROWS_PER_PART = 4 * ROWS_PER_GROUP
 _CHUNK = 1 << 20
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -27,7 +28,8 @@ class DraftParts:
     """Rolls batches into Parquet files of at most `ROWS_PER_PART` rows; memory stays at one row group.
 
     Equal rows in equal order make equal files, however they are cut into batches. `days` are the days of rows of a
-    table that is extracted by days.
+    table that is extracted by days, `newest` is the greatest cursor, where one without a zone counts as UTC; a row
+    without any cursor counts as the last moment that there is.
     """
 
     contract: TableContract
@@ -41,6 +43,7 @@ class DraftParts:
     _first: Any = None
     _last: Any = None
     days: frozenset[date] = frozenset()
+    newest: datetime | None = None
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Write all batches and close the last part."""
@@ -53,6 +56,7 @@ class DraftParts:
     def _add(self, batch: pa.RecordBatch) -> None:
         self.rows += batch.num_rows
         self._note_days(batch)
+        self._note_cursor(batch)
         while batch.num_rows:
             room = ROWS_PER_GROUP - self._held
             piece, batch = batch.slice(0, room), batch.slice(room)
@@ -69,6 +73,14 @@ class DraftParts:
         self._last = bounds["max"] if self._last is None else max(self._last, bounds["max"])
         if self.contract.extraction is Extraction.DAYS:
             self.days |= frozenset(pc.unique(batch.column(self.contract.partition_by)).to_pylist())
+
+    def _note_cursor(self, batch: pa.RecordBatch) -> None:
+        if not self.contract.cursor or batch.num_rows == 0:
+            return
+        columns = [batch.column(name).cast(pa.timestamp("us", "UTC")) for name in self.contract.cursor]
+        values = pc.coalesce(*columns)
+        newest = _NEVER if values.null_count else pc.max(values).as_py()
+        self.newest = newest if self.newest is None else max(self.newest, newest)
 
     def _flush(self) -> None:
         if not self._pending:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -24,9 +24,8 @@ from ..contracts import Column, Kind, Strategy, TableContract
 from ..errors import Rejected
 from ..storage import filesystem
 from .uniqueness import Doubles, open_duckdb
+from .windows import ZONES
 
-# Cursors without a zone are compared as if they were UTC: the widest zones lie this far from it.
-_ZONES = timedelta(hours=26)
 _FILE, _ROW, _SEQUENCE = "_ownlens_file", "_ownlens_row", "_ownlens_sequence"
 
 
@@ -70,12 +69,24 @@ def find_repeated(
     usable = [each for each in known if each.parts and _is_usable(contract, each, appended=appended)]
     if not files or not usable:
         return Repeated({})
+    return _found(contract, files, [_opened(contract, each) for each in usable], start, appended=appended)
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenSet:
+    known: KnownSet
+    parts: list[ds.Dataset]
+
+
+def _opened(contract: TableContract, known: KnownSet) -> _OpenSet:
+    # Before DuckDB asks for rows: it would hide which file is missing.
     try:
-        return _found(contract, files, usable, start, appended=appended)
+        places = [filesystem(part.uri) for part in known.parts]
+        return _OpenSet(known, [ds.dataset(path, format="parquet", filesystem=where) for where, path in places])
     except FileNotFoundError as error:
         raise Rejected(
-            f"{contract.table}: a part of an earlier staged set is gone ({error.filename or 'see the log'}), so rows "
-            "could be staged twice; run it once with --full-refresh"
+            f"{contract.table}: a part of staged set {known.sequence} is gone, so rows could be staged twice; "
+            "run it once with --full-refresh"
         ) from error
 
 
@@ -102,7 +113,7 @@ def _is_alike(contract: TableContract, known: KnownSet) -> bool:
 def _found(
     contract: TableContract,
     files: Sequence[Path],
-    known: Sequence[KnownSet],
+    known: Sequence[_OpenSet],
     start: datetime | None,
     *,
     appended: bool,
@@ -120,7 +131,7 @@ def _found(
         if not database.execute("SELECT 1 FROM matched LIMIT 1").fetchall():
             return Repeated({})
         names = _Names(contract, contract.column_names)
-        alike = [each for each in known if _is_alike(contract, each)]
+        alike = [each for each in known if _is_alike(contract, each.known)]
         database.register("known_rows", _known(names, alike, start))
         database.register("draft_rows", _draft(names, files))
         found = database.execute(_compared(keys, names)).fetchall()
@@ -186,23 +197,22 @@ def _draft_batches(names: _Names, files: Sequence[Path], schema: pa.Schema) -> I
             yield pa.RecordBatch.from_arrays([*names.plain(batch), *own], schema=schema)
 
 
-def _known(names: _Names, known: Sequence[KnownSet], start: datetime | None) -> pa.RecordBatchReader:
+def _known(names: _Names, known: Sequence[_OpenSet], start: datetime | None) -> pa.RecordBatchReader:
     schema = names.schema.append(pa.field(_SEQUENCE, pa.int64()))
-    return pa.RecordBatchReader.from_batches(schema, _known_batches(names, known, start, schema))
+    batches = (batch for each in known for batch in _known_batches(names, each, start, schema))
+    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def _known_batches(
-    names: _Names, known: Sequence[KnownSet], start: datetime | None, schema: pa.Schema
+    names: _Names, opened: _OpenSet, start: datetime | None, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    for each in known:
-        recent = _recent(names.contract, each, start)
-        for part in each.parts:
-            where, path = filesystem(part.uri)
-            rows = ds.dataset(path, format="parquet", filesystem=where)
-            columns = {name: _cast(names.contract.column(name), each) for name in names.columns}
-            for batch in rows.to_batches(columns=columns, filter=recent):
-                sequence = pa.array(np.full(batch.num_rows, each.sequence), pa.int64())
-                yield pa.RecordBatch.from_arrays([*names.plain(batch), sequence], schema=schema)
+    known = opened.known
+    recent = _recent(names.contract, known, start)
+    columns = {name: _cast(names.contract.column(name), known) for name in names.columns}
+    for rows in opened.parts:
+        for batch in rows.to_batches(columns=columns, filter=recent):
+            sequence = pa.array(np.full(batch.num_rows, known.sequence), pa.int64())
+            yield pa.RecordBatch.from_arrays([*names.plain(batch), sequence], schema=schema)
 
 
 def _cast(column: Column, known: KnownSet) -> ds.Expression:
@@ -231,7 +241,7 @@ def _bound(column: Column, start: datetime) -> pa.Scalar:
     if column.type.kind is Kind.TIMESTAMPTZ:
         return pa.scalar(start, pa.timestamp("us", "UTC"))
     try:
-        naive = (start - _ZONES).replace(tzinfo=None)
+        naive = (start - ZONES).replace(tzinfo=None)
     except OverflowError:
         naive = datetime.min
     return (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..api import Destination, LoadPlan, LoadResult, LoadSession, Receipt, StagedPart
-from ..errors import CommitUnknown, Rejected, Retryable, StagedSetChanged
+from ..errors import CommitUnknown, Rejected, Retryable, StagedSetChanged, Stopped
+from ..stopping import safe_point
 
 logger = logging.getLogger("ownlens.load")
 MapParts = Callable[[Callable[[StagedPart], Receipt], Iterable[StagedPart]], Iterable[Receipt]]
@@ -21,9 +22,11 @@ def load(destination: Destination[Any, Any], plan: LoadPlan, *, map_parts: MapPa
         Retryable: nothing landed; calling again may succeed.
         Rejected, StagedSetChanged: this load cannot succeed as it is.
         CommitUnknown: the outcome could not be determined; calling again resolves it.
+        Stopped: the run is to stop; nothing landed.
     """
     if done := destination.find_commit(plan):
         return replace(done, replayed=True)
+    safe_point(plan.table, plan.destination)
     with destination.open(plan) as session:
         receipts = _write(session, plan, map_parts)
         return _commit(destination, session, plan, receipts)
@@ -31,12 +34,20 @@ def load(destination: Destination[Any, Any], plan: LoadPlan, *, map_parts: MapPa
 
 def _write(session: LoadSession, plan: LoadPlan, map_parts: MapParts) -> list[Receipt]:
     try:
-        receipts = list(map_parts(session.writer.write, plan.parts))
+        receipts = list(map_parts(session.writer.write, _stoppable(plan)))
         match_receipts(plan, receipts)
+        # The last point at which leaving off is certain to leave nothing; a commit is never broken off.
+        safe_point(plan.table, plan.destination)
     except BaseException:
         _abort(session, plan)
         raise
     return receipts
+
+
+def _stoppable(plan: LoadPlan) -> Iterator[StagedPart]:
+    for part in plan.parts:
+        safe_point(plan.table, plan.destination)
+        yield part
 
 
 def _commit(
@@ -44,7 +55,7 @@ def _commit(
 ) -> LoadResult:
     try:
         return session.commit(receipts)
-    except (Retryable, Rejected, StagedSetChanged):  # certain: nothing landed
+    except (Retryable, Rejected, StagedSetChanged, Stopped):  # certain: nothing landed
         _abort(session, plan)
         raise
     except Exception as error:  # unknown: look, never abort

@@ -23,8 +23,10 @@ class Manifest:
     """One staged set. `parts[].uri` and `quarantine` are relative to the staging folder.
 
     `source` is the place that the rows came from, and `seen` what its snapshot had seen; frames have neither.
-    `day_rows` counts the source's rows by day, for tables extracted by days. `left_out` counts extracted rows that
-    earlier sets hold already, `left_out_changed` those of an append that differ from what was staged.
+    `day_rows` counts the source's rows by day, for tables extracted by days. `files` are
+    the fingerprints of its files, for sources of files, and `newest` is the greatest cursor.
+    `left_out` counts extracted rows that earlier sets hold already, `left_out_changed` those of an append that differ
+    from what was staged.
     """
 
     table: str
@@ -48,6 +50,8 @@ class Manifest:
     source: Mapping[str, str] | None = None
     seen: Seen | None = None
     day_rows: DayRows | None = None
+    files: Mapping[str, str] | None = None
+    newest: datetime | None = None
     left_out: int = 0
     left_out_changed: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
@@ -72,6 +76,7 @@ class Manifest:
         values["touched"] = _touched(values["touched"])
         values["covers"] = _covers(values.get("covers"))
         values["seen"] = seen_of(values.get("seen"))
+        values["newest"] = _moment(values.get("newest"))
         values["staged_at"] = datetime.fromisoformat(values["staged_at"])
         return Manifest(**values)
 

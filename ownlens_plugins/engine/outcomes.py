@@ -8,7 +8,10 @@ from enum import StrEnum
 from typing import Any
 
 from ..api import LoadPlan, LoadResult, TouchedSlice
+from ..contracts import Strategy
 from .manifest import Manifest
+
+COUNTS = ("rows", "inserted", "updated", "unchanged", "deleted", "rejected", "released", "spared")
 
 
 class Status(StrEnum):
@@ -18,6 +21,7 @@ class Status(StrEnum):
     NOTHING_NEW = "nothing new"
     FAILED = "failed"
     SKIPPED = "skipped"
+    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,9 @@ class LoadOutcome:
     """One table's loads into one destination in this run; counts are rows, summed over its staged sets.
 
     `rejected` counts rows that staging set aside for these sets plus rows that the destination refused; `released`
-    counts rows of earlier sets that the destination had refused, and took now.
+    counts rows of earlier sets that the destination had refused, and took now; `spared` rows that are gone from the
+    source and stay for others. `position` is the newest set that the destination has, 0 being none, and `owed` says
+    that no validation has passed up to there.
     """
 
     table: str
@@ -47,12 +53,15 @@ class LoadOutcome:
     deleted: int = 0
     rejected: int = 0
     released: int = 0
+    spared: int = 0
     bytes: int = 0
     seconds: float = 0.0
     loads: tuple[str, ...] = ()
     error: str | None = None
     plan: LoadPlan | None = None
     result: LoadResult | None = None
+    position: int = 0
+    owed: bool = False
 
     @property
     def rows_per_second(self) -> float:
@@ -60,8 +69,8 @@ class LoadOutcome:
 
     def document(self) -> dict[str, Any]:
         """Return the outcome as JSON values."""
-        names = ("table", "destination", "rows", "inserted", "updated", "unchanged", "deleted", "rejected", "released")
-        values: dict[str, Any] = {name: getattr(self, name) for name in (*names, "bytes")}
+        names = ("table", "destination", *COUNTS, "bytes")
+        values: dict[str, Any] = {name: getattr(self, name) for name in names}
         values |= {"status": self.status.value, "seconds": round(self.seconds, 3), "loads": list(self.loads)}
         return values if self.error is None else {**values, "error": self.error}
 
@@ -71,6 +80,7 @@ def summed(table: str, destination: str, done: Sequence[tuple[LoadPlan, LoadResu
     if not done:
         return LoadOutcome(table, destination, Status.NOTHING_NEW, seconds=seconds)
     plans, results = [plan for plan, _ in done], [result for _, result in done]
+    plan = covering(plans)
     return LoadOutcome(
         table,
         destination,
@@ -82,11 +92,12 @@ def summed(table: str, destination: str, done: Sequence[tuple[LoadPlan, LoadResu
         deleted=_total(results, "deleted"),
         rejected=_total(results, "rejected") + sum(plan.rejected for plan in plans),
         released=_total(results, "released"),
+        spared=_total(results, "spared"),
         bytes=sum(plan.bytes for plan in plans),
         seconds=seconds,
         loads=tuple(plan.load_id for plan in plans),
-        plan=_covering(plans),
-        result=results[-1],
+        plan=plan,
+        result=next(result for of, result in reversed(done) if of.sequence == plan.sequence),
     )
 
 
@@ -94,10 +105,18 @@ def _total(results: Iterable[LoadResult], name: str) -> int:
     return sum(int(getattr(result, name)) for result in results)
 
 
-def _covering(plans: Sequence[LoadPlan]) -> LoadPlan:
-    """Return the newest plan, widened to the days that any of the plans touched; validation reads those."""
-    touched = [plan.touched for plan in plans if plan.touched is not None]
+def covering(plans: Sequence[LoadPlan]) -> LoadPlan:
+    """Return one plan for the rows that several loads of a table left, oldest first: the newest, over all their days.
+
+    Where the newest set is empty, the newest with rows stands for them; sets before an overwrite have no rows left.
+    """
+    first = max((at for at, plan in enumerate(plans) if plan.strategy is Strategy.OVERWRITE), default=0)
+    counted = [plan for plan in plans[first:] if not (plan.covers and plan.covers.keys_only)] or list(plans[-1:])
+    newest = counted[-1]
+    if newest.strategy is Strategy.OVERWRITE:
+        return newest
+    touched = [plan.touched for plan in counted if plan.touched is not None]
     if not touched:
-        return plans[-1]
+        return next((plan for plan in reversed(counted) if plan.rows), newest)
     days = TouchedSlice(touched[0].column, min(t.first for t in touched), max(t.last for t in touched))
-    return replace(plans[-1], touched=days)
+    return replace(newest, touched=days)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from .sources.source import Seen
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the source showed, all of which the sets up to `after` hold: a snapshot, its moment, its rows by day.
+    """What the source showed, all of which the sets up to `after` hold: a snapshot, its moment, rows by day, files.
 
     A run that finds nothing new leaves one beside the manifests, so that the next run need not look as far back. It
     speaks of the sets up to `after` only: once there is a newer set, it says nothing.
@@ -24,6 +24,7 @@ class Progress:
     moment: datetime
     seen: Seen | None
     day_rows: DayRows | None
+    files: Mapping[str, str] | None = None
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), default=datetime.isoformat, indent=1).encode()
@@ -32,7 +33,7 @@ class Progress:
     def from_json(content: bytes) -> Progress:
         values: dict[str, Any] = json.loads(content)
         moment = datetime.fromisoformat(values["moment"])
-        return Progress(values["after"], moment, seen_of(values["seen"]), values["day_rows"])
+        return Progress(values["after"], moment, seen_of(values["seen"]), values["day_rows"], values["files"])
 
 
 def reached(manifests: Sequence[Manifest], noted: Progress | None) -> Progress | None:
@@ -48,4 +49,4 @@ def _of(manifest: Manifest) -> Progress | None:
     # Sets of frames, and of rows that came back from the quarantine, say nothing of the source.
     if manifest.window.end is None:
         return None
-    return Progress(manifest.sequence, manifest.window.end, manifest.seen, manifest.day_rows)
+    return Progress(manifest.sequence, manifest.window.end, manifest.seen, manifest.day_rows, manifest.files)

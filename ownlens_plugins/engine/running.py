@@ -18,6 +18,7 @@ from .outcomes import LoadOutcome, StageOutcome, summed
 from .planning import pending
 from .sources.source import Snapshot
 from .staging import StagingArea
+from .verdicts import Verdicts
 from .windows import StageRequest, keys_of, keys_request, next_request
 
 logger = logging.getLogger("ownlens.load")
@@ -108,13 +109,19 @@ def load_table(
     started = time.monotonic()
     done: list[tuple[LoadPlan, LoadResult]] = []
     todo = pending(destination, contract, area, registry)
+    if todo.plans:
+        Verdicts(area).withdraw(contract.table, destination.name, todo.plans[0].sequence)
     for plan in todo.plans:
         done.append((plan, _load_one(destination, plan)))
         registry.finished(*done[-1])
     if not todo.plans and (released := _release(destination, todo.applied)):
         done.append(released)
         registry.finished(*released)
-    return summed(contract.table, destination.name, done, seconds=time.monotonic() - started)
+        # What came back was staged long ago, and no validation has seen it here.
+        Verdicts(area).withdraw(contract.table, destination.name, 1)
+    newest = todo.plans[-1] if todo.plans else todo.applied
+    outcome = summed(contract.table, destination.name, done, seconds=time.monotonic() - started)
+    return replace(outcome, position=newest.sequence if newest else 0)
 
 
 def _load_one(destination: Destination[Any, Any], plan: LoadPlan) -> LoadResult:
@@ -151,8 +158,10 @@ def _load_one(destination: Destination[Any, Any], plan: LoadPlan) -> LoadResult:
 
 
 def _release(destination: Destination[Any, Any], applied: LoadPlan | None) -> tuple[LoadPlan, LoadResult] | None:
-    if applied is None or not applied.contract.references or not isinstance(destination, SupportsQuarantine):
+    if applied is None or not isinstance(destination, SupportsQuarantine):
         return None
+    if not applied.contract.references and applied.contract.deletes == "keep":
+        return None  # no row can wait for a parent, and none was spared for a child
     result = destination.release(applied)
     if result is None:
         return None

@@ -32,7 +32,7 @@ from .sources.source import Extracted
 from .sweeping import DRAFT_PREFIX, sweep, sweep_objects
 from .transforming import transformed
 from .uniqueness import find_doubles, take_out
-from .windows import StageRequest
+from .windows import StageRequest, since_refresh
 
 _REPEATED = "key: another row of this set has the same key, and an append takes each key once"
 _NULL_KEY = "is null"
@@ -67,7 +67,7 @@ class StagingArea:
     def note(self, table: str, request: StageRequest) -> None:
         """Note that a request brought nothing new, so that the next one need not look as far back."""
         if request.after and request.window.end is not None:
-            progress = Progress(request.after, request.window.end, request.seen, request.day_rows)
+            progress = Progress(request.after, request.window.end, request.seen, request.day_rows, request.files)
             with self._explained(table, "note what this run has seen"):
                 self._folder.put(_progress_name(table), progress.to_json())
 
@@ -167,7 +167,7 @@ class StagingArea:
             return Repeated({})
         known = [KnownSet(each.sequence, self.parts(each), dict(each.schema)) for each in request.known]
         with self._explained(contract.table, "read earlier staged sets"):
-            repeated = find_repeated(contract, parts.files, known, request.window.start)
+            repeated = find_repeated(contract, parts.files, known, request.known_from)
         take_out(repeated.rows, contract)
         return repeated
 
@@ -218,6 +218,8 @@ class StagingArea:
             source=request.source,
             seen=request.seen,
             day_rows=request.day_rows,
+            files=request.files,
+            newest=draft.parts.newest,
             left_out=draft.repeated.count,
             left_out_changed=draft.repeated.changed,
         )
@@ -249,9 +251,10 @@ class StagingArea:
             return None
         # A further row that was refused is news, although the rows that were kept are the same.
         if request.once and appends(contract):
-            known = self.manifests(contract.table)
+            known = since_refresh(self.manifests(contract.table))
             return next((old for old in known if (old.digest, old.rejected) == (digest, rejected)), None)
-        # An earlier set of equal content is not the same: the table may have changed and changed back.
+        # An earlier set of equal content is not the same: the table may have changed and changed back. Only an append
+        # keeps what it ever got.
         same = (latest.digest, latest.rejected) == (digest, rejected)
         return latest if same and (request.once or request.extraction is not Extraction.WINDOW) else None
 

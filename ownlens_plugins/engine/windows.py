@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from ..api import Window
 from ..contracts import Extraction, TableContract
@@ -22,6 +22,8 @@ from .sources.source import Seen, Selection, Snapshot
 logger = logging.getLogger("ownlens.load")
 # Row versions carry 32 bits of a transaction's number, and compare within half of them.
 _COMPARABLE = 1 << 31
+# Cursors without a zone are compared as if they were UTC: the widest zones lie this far from it.
+ZONES = timedelta(hours=26)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,19 @@ class StageRequest:
     source: Mapping[str, str] | None = None
     seen: Seen | None = None
     day_rows: DayRows | None = field(default=None, compare=False)
+    new_files: frozenset[str] = frozenset()
+    files: Mapping[str, str] | None = None
 
     @property
     def selection(self) -> Selection:
-        return Selection(self.extraction, self.window, self.unseen_by, self.days, self.keys_only)
+        return Selection(
+            self.extraction, self.window, self.unseen_by, self.days, self.keys_only, new_files=self.new_files
+        )
+
+    @property
+    def known_from(self) -> datetime | None:
+        """The cursor value from which on staged rows may be met again: any, when new files bring old ones."""
+        return None if self.new_files else self.window.start
 
 
 def next_request(
@@ -77,7 +88,13 @@ def next_request(
         logger.info("%s: the source shows an older state than was staged already; nothing is taken", contract.table)
         return None
     request = StageRequest(
-        contract.extraction, Window(None, snapshot.closes_at), full_refresh, after=after, source=place, seen=seen
+        contract.extraction,
+        Window(None, snapshot.closes_at),
+        full_refresh,
+        after=after,
+        source=place,
+        seen=seen,
+        files=dict(snapshot.files(contract)) or None,
     )
     if full_refresh or contract.extraction is Extraction.WHOLE:
         request = replace(request, extraction=Extraction.WHOLE)
@@ -102,7 +119,13 @@ def _check_place(contract: TableContract, place: Mapping[str, str], manifests: S
 
 
 def _overtaken(mine: Seen | None, theirs: Seen | None) -> bool:
-    return mine is not None and theirs is not None and _is_same_history(mine, theirs) and theirs.xmax > mine.xmax
+    """Tell whether a snapshot may be older than one that is staged: its rows would take a whole table back.
+
+    Numbers cannot tell: a transaction can end between two snapshots whose bounds others hold.
+    """
+    if mine is None or theirs is None or not _is_same_history(mine, theirs):
+        return False
+    return mine.wal_from < theirs.wal_to
 
 
 def _is_same_history(one: Seen, other: Seen) -> bool:
@@ -112,12 +135,28 @@ def _is_same_history(one: Seen, other: Seen) -> bool:
 def _following(
     contract: TableContract, request: StageRequest, base: Progress, manifests: Sequence[Manifest]
 ) -> StageRequest:
-    return replace(
+    found = replace(
         request,
         window=Window(_start(contract, base, manifests), request.window.end),
         unseen_by=base.seen if _can_tell(request.seen, base.seen) else None,
-        known=_since_refresh(manifests),
+        new_files=_new_files(request.files, base.files),
     )
+    known = (each for each in since_refresh(manifests) if _may_repeat(each, found.known_from))
+    return replace(found, known=tuple(known))
+
+
+def _new_files(now: Mapping[str, str] | None, before: Mapping[str, str] | None) -> frozenset[str]:
+    """Return the files that were delivered, or written again, since the sets before: all their rows may be new."""
+    if now is None or before is None:
+        return frozenset()
+    return frozenset(name for name, fingerprint in now.items() if before.get(name) != fingerprint)
+
+
+def _may_repeat(manifest: Manifest, start: datetime | None) -> bool:
+    """Tell whether a look-back from a moment on may read rows of a set again."""
+    if start is None or manifest.newest is None or manifest.newest >= start:
+        return True
+    return start - manifest.newest <= ZONES
 
 
 def _start(contract: TableContract, base: Progress, manifests: Sequence[Manifest]) -> datetime | None:
@@ -156,7 +195,7 @@ def _can_tell(mine: Seen | None, theirs: Seen | None) -> bool:
     return 0 <= mine.xmax - theirs.xmin < _COMPARABLE
 
 
-def _since_refresh(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
+def since_refresh(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
     """Return the sets whose rows the destinations still hold for sure.
 
     A full refresh or a sweep of deleted keys took rows away that older sets hold: when such a row comes back, it is

@@ -19,3 +19,10 @@ def registry() -> Registry:
 @pytest.fixture
 def sqlite(tmp_path: Path) -> SqliteDestination:
     return SqliteDestination(SqliteConfig(path=str(tmp_path / "store.sqlite")))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a source of files."""
+    (tmp_path / "files").mkdir()
+    return tmp_path / "files"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,37 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from ownlens_plugins.api import Window
-from ownlens_plugins.contracts import Extraction, TableContract, contract_from
-from ownlens_plugins.engine.conforming import Conformed
+from ownlens_plugins.contracts import Extraction, contract_from
 from ownlens_plugins.engine.running import stage_table
-from ownlens_plugins.engine.sources.files import FileSource
 from ownlens_plugins.engine.sources.source import Selection
 from ownlens_plugins.engine.staging import StagingArea
 from ownlens_plugins.errors import SourceInvalid
-from ownlens_plugins.settings import FileSourceConfig
 
 from .conforming_rows import contract_of
+from .files_reading import WHOLE, read, source
 from .staging_rows import SCHEMA, ids, reads, row, rows
 
-WHOLE = Selection(Extraction.WHOLE, Window(None, None))
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "files").mkdir()
-    return tmp_path / "files"
-
-
-def source(folder: Path) -> FileSource:
-    return FileSource(FileSourceConfig(kind="files", folder=str(folder)))
-
-
-def read(folder: Path, contract: TableContract, selection: Selection = WHOLE) -> tuple[list[dict[str, Any]], list[str]]:
-    with source(folder).snapshot() as snapshot, snapshot.read(contract, selection) as extracted:
-        conformed = Conformed(contract, extracted)
-        table = pa.Table.from_batches(conformed.batches(), schema=contract.arrow_schema)
-    return table.to_pylist(), [row.reason for row in conformed.refused]
 
 
 def test_csv_tells_empty_text_from_null_and_guesses_no_types(folder: Path) -> None:
@@ -128,7 +108,7 @@ def test_parquet_and_several_files_of_one_table(folder: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows(1, 2), SCHEMA), folder / "reads/a.parquet", row_group_size=1)
     pq.write_table(pa.Table.from_pylist(rows(3), SCHEMA), folder / "reads/b.parquet")
     pq.write_table(pa.Table.from_pylist([], SCHEMA), folder / "reads/c.parquet")
-    (folder / "reads/notes.txt").write_text("not data")
+    (folder / "reads/_SUCCESS").write_text("")
     assert read(folder, reads()) == (rows(1, 2, 3), [])
 
 
@@ -136,7 +116,7 @@ def test_parquet_and_several_files_of_one_table(folder: Path) -> None:
     ("name", "content"),
     [
         ("things.csv", b"id,a\n"),
-        ("things.jsonl", b""),
+        ("things.jsonl", b"\n"),
         ("things.json", b"[]"),
     ],
 )
@@ -161,9 +141,9 @@ def write_parquet(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [write_csv, write_parquet])
-def test_windows_are_half_open(folder: Path, write: Callable[[Path], None]) -> None:
+def test_windows_have_a_start_and_no_end(folder: Path, write: Callable[[Path], None]) -> None:
     write(folder)
-    for (start, end), expected in {(None, 2): [0, 1], (1, 3): [1, 2], (3, None): [3, 4], (2, 2): []}.items():
+    for (start, end), expected in {(None, 2): [0, 1, 2, 3, 4], (1, 3): [1, 2, 3, 4], (5, None): []}.items():
         kept, _ = read(folder, reads(), window(start, end))
         assert [value["read_id"] for value in kept] == expected
 
@@ -179,9 +159,8 @@ def test_windows_of_one_file_follow_one_another(folder: Path, area: StagingArea)
     assert run(first) == [1]
     assert run(first) is None
     now = {**row(2), "created_at": datetime.now(UTC)}
-    later = {**row(3), "created_at": datetime.now(UTC) + timedelta(hours=1)}
-    assert run(first, now, later) == [2]
-    assert run(first, now, later) is None
+    assert run(first, now) == [2]
+    assert run(first, now) is None
 
 
 def test_a_cursor_that_is_null_or_no_moment_goes_to_quarantine(folder: Path) -> None:
@@ -191,9 +170,10 @@ def test_a_cursor_that_is_null_or_no_moment_goes_to_quarantine(folder: Path) -> 
         "2,t,infinity,2026-01-01T00:00:00Z\n"
         "3,t,2026-01-01T12:00:00Z,2026-01-01T00:00:00Z\n"
         "4,t,2027-01-01T12:00:00Z,2026-01-01T00:00:00Z\n"
+        "5,t,2026-01-01T11:59:59Z,2026-01-01T00:00:00Z\n"
     )
     kept, refused = read(folder, reads(), window(0, 1))
-    assert [value["read_id"] for value in kept] == [3]
+    assert [value["read_id"] for value in kept] == [3, 4]
     assert [reason.split(":")[0] for reason in refused] == ["created_at", "created_at"]
 
 
@@ -210,36 +190,63 @@ DAYS = contract_from(
 )
 
 
-def test_days_are_whole(folder: Path) -> None:
+def write_days(folder: Path) -> None:
     def day_row(page: int, day: int, hour: int) -> str:
         return f"{page},2026-01-0{day},{(NOON + timedelta(hours=hour)).isoformat()}"
 
     lines = [day_row(1, 1, 0), day_row(2, 1, 5), day_row(1, 2, 0), day_row(1, 3, 9), day_row(2, 3, 0), f"7,,{NOON}"]
     (folder / "days.csv").write_text("page_id,day,updated_at\n" + "\n".join(lines) + "\n")
-    kept, refused = read(folder, DAYS, window(4, 6, Extraction.DAYS))
-    assert [(value["page_id"], value["day"]) for value in kept] == [(1, date(2026, 1, 1)), (2, date(2026, 1, 1))]
-    kept, refused = read(folder, DAYS, window(0, 1, Extraction.DAYS))
-    assert len(kept) == 5
+
+
+def test_days_are_whole(folder: Path) -> None:
+    write_days(folder)
+    kept, refused = read(folder, DAYS, window(6, None, Extraction.DAYS))
+    assert [(value["page_id"], value["day"].day) for value in kept] == [(1, 3), (2, 3)]
     assert refused == ["day: is null, but the contract does not allow it"]
+    kept, _ = read(folder, DAYS, replace(window(6, None, Extraction.DAYS), days=frozenset({date(2026, 1, 1)})))
+    assert [(value["page_id"], value["day"].day) for value in kept] == [(1, 1), (2, 1), (1, 3), (2, 3)]
+    kept, _ = read(folder, DAYS, window(None, None, Extraction.DAYS))
+    assert len(kept) == 5
+
+
+def test_rows_are_counted_by_day(folder: Path) -> None:
+    write_days(folder)
+    with source(folder).snapshot() as snapshot:
+        assert snapshot.day_rows(DAYS) == {date(2026, 1, 1): 2, date(2026, 1, 2): 1, date(2026, 1, 3): 2}
+        assert snapshot.seen(DAYS) is None
+        assert snapshot.identity(DAYS) == {"folder": str(folder), "table": "days"}
+
+
+def test_keys_are_those_of_all_rows(folder: Path) -> None:
+    write_days(folder)
+    wanted = replace(window(9, None, Extraction.DAYS), keys_only=True)
+    with source(folder).snapshot() as snapshot, snapshot.read(DAYS, wanted) as extracted:
+        keys = extracted.reader.read_all()
+    assert keys.schema.names == ["page_id", "day"]
+    assert keys["page_id"].to_pylist() == ["1", "2", "1", "1", "2", "7"]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("things.csv", b"id,aa\n1,x\n", "lack column 'a', or have it twice (unknown column 'a'; did you mean 'aa'?)"),
-        ("things.csv", b"id,a,a\n1,x,y\n", "lack column 'a', or have it twice"),
+        ("things.csv", b"id,aa\n1,x\n", "lacks column 'a' (unknown column 'a'; did you mean 'aa'?)"),
+        ("things.csv", b"id,a,a\n1,x,y\n", "has column 'a' twice"),
         ("things.csv", b"id,a\n1,s3cret,x\n", "cannot read things.csv: CSV parse error: "),
         ("things.csv", b"id,a\n1,\xff\n", "cannot read things.csv: "),
-        ("things.csv", b"", "cannot read things.csv: "),
+        ("things.csv", b"\n", "cannot read things.csv: it has no line with the names of the columns"),
+        ("things.csv", b"id;a\n1;x\n", "(its fields are separated by ';'; write commas, or tabs in a file .tsv)"),
+        ("things.csv", b'id,a\n1,"s3cret\n2,x\n', "cannot read things.csv: a quoted field does not end; repair"),
+        ("things.csv", b'id,a\n1,"s3cret', "cannot read things.csv: a quoted field does not end; repair"),
+        ("things.csv", b"id,a\n1,x\n2", "cannot read things.csv: CSV parse error: Expected 2 columns, got 1; repair"),
         ("things.parquet", b"PAR1s3cret", "cannot read things.parquet: "),
         ("things.jsonl", b'{"id": 1}\n{"id": s3cret}\n', "cannot read things.jsonl: line 2 is not JSON; repair"),
         ("things.jsonl", b'{"id": 1, "a": "x"}\n[1]\n', "record 2 is not a JSON object with distinct members"),
         ("things.jsonl", b'{"id": 1, "a": "x", "id": 2}\n', "record 1 is not a JSON object with distinct members"),
-        ("things.jsonl", b'{"id": 1}\n', "lack column 'a'"),
+        ("things.jsonl", b'{"id": 1}\n', "lacks column 'a'"),
         ("things.jsonl", b"\xff\n", "cannot read things.jsonl: "),
         ("things.json", b"[{]", "cannot read things.json: the file is not JSON; repair or remove the file"),
         ("things.json", b"[" * 9999, "cannot read things.json: the file is not JSON; repair or remove the file"),
-        ("things.csv.gz", gzip.compress(b"id,a\n"), "no file things.parquet|.csv|.json|.jsonl in "),
+        ("things.jsonl", b'{"id": 1, "a": "\\ud800"}\n', "a text holds half of a surrogate pair, which is no"),
     ],
 )
 def test_files_that_cannot_be_read_are_one_line_without_their_rows(
@@ -258,12 +265,56 @@ def test_files_of_one_table_must_agree(folder: Path) -> None:
     (folder / "things").mkdir()
     (folder / "things/1.csv").write_text("id,a\n1,x\n")
     (folder / "things/2.csv").write_text("id,b\n1,x\n")
-    with pytest.raises(SourceInvalid, match="lack column 'a'"):
+    with pytest.raises(SourceInvalid, match=r"things/2.csv in .* lacks column 'a'"):
         read(folder, contract_of(a="text"))
-    (folder / "things/2.csv").unlink()
-    pq.write_table(pa.table({"id": [2], "a": [[1]]}), folder / "things/3.parquet")
-    with pytest.raises(SourceInvalid, match=r"things: the files in .* have columns of differing types; write"):
-        read(folder, contract_of(a="text"))
+
+
+US, UTC_US = pa.timestamp("us"), pa.timestamp("us", "UTC")
+
+
+@pytest.mark.parametrize(
+    ("type_text", "first", "second"),
+    [
+        ("float64", pa.array([0.5], pa.float32()), pa.array([0.1], pa.float64())),
+        ("int64", pa.array([1], pa.int32()), pa.array([2**40], pa.int64())),
+        ("decimal(12,4)", pa.array([Decimal("1.5")], pa.decimal128(4, 1)), pa.array([Decimal("1.2345")])),
+        ("timestamptz", pa.array([NOON], pa.timestamp("s", "Europe/Berlin")), pa.array([NOON], UTC_US)),
+        ("text", pa.array(["x"]).dictionary_encode(), pa.array(["y"], pa.large_string())),
+        ("text?", pa.nulls(1), pa.array(["y"])),
+    ],
+)
+def test_parquet_files_may_differ_in_width_and_no_value_changes(
+    folder: Path, type_text: str, first: pa.Array, second: pa.Array
+) -> None:
+    for one, other in [(first, second), (second, first)]:
+        write_two(folder, one, other)
+        kept, refused = read(folder, contract_of(value=type_text))
+        assert refused == []
+        assert [value["value"] for value in kept] == [one[0].as_py(), other[0].as_py()]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (pa.array([1]), pa.array([[1]])),
+        (pa.array([NOON.replace(tzinfo=None)], US), pa.array([NOON], UTC_US)),
+        (pa.array([Decimal("1.5")]), pa.array([0.1])),
+        (pa.array(["x"]), pa.array([b"x"])),
+        (pa.array([{"x": 1}]), pa.array([{"y": 1}])),
+        (pa.array([2**53 + 1]), pa.array([0.5])),
+    ],
+)
+def test_parquet_files_of_other_types_are_refused(folder: Path, first: pa.Array, second: pa.Array) -> None:
+    for one, other in [(first, second), (second, first)]:
+        write_two(folder, one, other)
+        with pytest.raises(SourceInvalid, match=r"things: the files in .* hold column 'value' in types that differ"):
+            read(folder, contract_of(value="float64"))
+
+
+def write_two(folder: Path, first: pa.Array, second: pa.Array) -> None:
+    (folder / "things").mkdir(exist_ok=True)
+    pq.write_table(pa.table({"id": [1], "value": first}), folder / "things/1.parquet")
+    pq.write_table(pa.table({"value": second, "id": [2]}), folder / "things/2.parquet")
 
 
 @pytest.mark.parametrize("table", ["../things", "a/b", "..", "/etc/passwd"])

@@ -15,9 +15,13 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from ownlens_plugins import FrameReport, load_frame
+from ownlens_plugins import FrameReport, load_frame, read_contracts
+from ownlens_plugins.api import Window
+from ownlens_plugins.contracts import Extraction
 from ownlens_plugins.engine.outcomes import Status
+from ownlens_plugins.engine.sources.source import Extracted
 from ownlens_plugins.engine.staging import StagingArea
+from ownlens_plugins.engine.windows import StageRequest
 from ownlens_plugins.errors import (
     DestinationUnavailable,
     OwnLensError,
@@ -146,6 +150,28 @@ def test_other_rows_are_the_next_set(shop: Shop) -> None:
     shop.load(pa.table(ROWS))
     report = shop.load(pa.table({**ROWS, "sale_id": [3, 4]}))
     assert report.sequence == 2
+    assert [row["sale_id"] for row in shop.landed()] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("preset", "kept"), [("reference", [1, 2]), ("events", [1, 2, 3, 4])])
+def test_a_frame_that_comes_back_after_another_is_loaded_again_unless_it_was_appended(
+    shop: Shop, preset: str, kept: list[int]
+) -> None:
+    version = "version_by: created_at\n" if preset == "reference" else ""
+    shop.write_contract(CONTRACT.replace("preset: events", f"preset: {preset}") + version)
+    first, second = pa.table(ROWS), pa.table({**ROWS, "sale_id": [3, 4]})
+    reports = [shop.load(frame) for frame in (first, second, first)]
+    assert [report.sequence for report in reports] == ([1, 2, 3] if preset == "reference" else [1, 2, 1])
+    assert [row["sale_id"] for row in shop.landed()] == kept
+
+
+def test_an_appended_frame_comes_back_after_a_refresh_took_it_away(shop: Shop) -> None:
+    shop.load(pa.table(ROWS))
+    area = StagingArea(str(shop.folder / "staging"), Registry())
+    other = Extracted(pa.table({**ROWS, "sale_id": [3, 4]}).to_reader())
+    contract = read_contracts(shop.folder / "contracts")["sales"]
+    area.stage(contract, other, StageRequest(Extraction.WHOLE, Window(None, None), full_refresh=True))
+    assert shop.load(pa.table(ROWS)).sequence == 3
     assert [row["sale_id"] for row in shop.landed()] == [1, 2, 3, 4]
 
 

@@ -3,66 +3,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pyarrow as pa
 import pytest
 
 from ownlens_plugins.api import Window
 from ownlens_plugins.contracts import Extraction, TableContract, contract_from
 from ownlens_plugins.engine.running import stage_table
-from ownlens_plugins.engine.sources import postgresql_snapshot
 from ownlens_plugins.engine.sources.postgresql import PostgreSQLSource
 from ownlens_plugins.engine.sources.source import Selection
 from ownlens_plugins.engine.staging import StagingArea
-from ownlens_plugins.engine.windows import next_request
-from ownlens_plugins.errors import Rejected, Retryable
 
-from ..conftest import Database, new_database
-from .staging_rows import ids, reads
+from ..conftest import Database
+from .postgresql_reads import db as db
+from .postgresql_reads import insert, run
+from .staging_rows import reads
 
-READS = """
-CREATE TABLE reads (read_id bigint PRIMARY KEY, title text,
-    created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now())
-"""
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def db(database: Database) -> Database:
-    database.execute(READS)
-    return database
-
-
-def insert(db: Database, *read_ids: int, at: datetime | None = None) -> None:
-    for read_id in read_ids:
-        db.execute("INSERT INTO reads VALUES (%s, 't', coalesce(%s, now()), now())", (read_id, at))
 
 
 def read(source: PostgreSQLSource, contract: TableContract, extraction: Extraction, window: Window) -> list[int]:
     with source.snapshot() as snapshot, snapshot.read(contract, Selection(extraction, window)) as extracted:
         return [value for batch in extracted.reader for value in batch.column(0).to_pylist()]
-
-
-def run(
-    db: Database, area: StagingArea, contract: TableContract, *, source_moved: bool = False, **options: Any
-) -> list[int] | None:
-    """Stage the table's new rows as a run would, and return their ids."""
-    with db.source(**options).snapshot() as snapshot:
-        manifest = stage_table(contract, snapshot, area, source_moved=source_moved).manifest
-    return None if manifest is None else sorted(ids(area, manifest))
-
-
-@contextmanager
-def open_transaction(db: Database, statement: str) -> Iterator[Any]:
-    """A transaction of another session that has run a statement and not ended."""
-    with db.connect() as connection:
-        connection.execute(statement.encode())
-        yield connection
 
 
 def test_a_window_holds_everything_from_its_start_on(db: Database) -> None:
@@ -108,129 +72,6 @@ def test_an_event_that_arrives_late_is_found_by_its_cursor(db: Database, area: S
     assert late.touched.first == NOON.date()
 
 
-def test_rows_of_an_open_transaction_come_once_it_commits_and_hold_nothing_back(
-    db: Database, area: StagingArea
-) -> None:
-    with open_transaction(db, "INSERT INTO reads VALUES (1, 'early')") as late:
-        insert(db, 2)
-        assert run(db, area, reads(look_back="0s")) == [2]
-        insert(db, 3)
-        assert run(db, area, reads(look_back="0s")) == [3]
-        assert run(db, area, reads(look_back="0s")) is None
-        late.commit()
-    assert run(db, area, reads(look_back="0s")) == [1]
-    assert run(db, area, reads(look_back="0s")) is None
-
-
-def test_rows_written_below_a_savepoint_come_although_no_snapshot_names_them(db: Database, area: StagingArea) -> None:
-    insert(db, 0)
-    with open_transaction(db, "INSERT INTO reads VALUES (1, 'top')") as late:
-        late.execute("SAVEPOINT one")
-        late.execute("INSERT INTO reads VALUES (2, 'below')")
-        late.execute("DO $$ BEGIN INSERT INTO reads VALUES (3, 'block'); EXCEPTION WHEN others THEN NULL; END $$")
-        assert run(db, area, reads()) == [0]
-        late.commit()
-    assert run(db, area, reads()) == [1, 2, 3]
-    assert run(db, area, reads()) is None
-
-
-def test_a_backdated_row_comes_once_within_the_look_back_and_not_behind_it(db: Database, area: StagingArea) -> None:
-    now = datetime.now(UTC)
-    insert(db, 1)
-    assert run(db, area, reads()) == [1]
-    insert(db, 2, at=now - timedelta(hours=23))
-    insert(db, 3, at=now - timedelta(hours=25))
-    assert run(db, area, reads()) == [2]
-    insert(db, 4, at=now - timedelta(days=3000))
-    assert run(db, area, reads()) is None
-    assert run(db, area, reads(look_back="all")) is None  # its run before has seen row 4, and looked not so far behind
-    insert(db, 5, at=now - timedelta(days=3000))
-    assert run(db, area, reads(look_back="all")) == [5]
-
-
-def test_a_cursor_in_the_future_comes_at_once_and_once(db: Database, area: StagingArea) -> None:
-    insert(db, 1, at=datetime(2999, 1, 1, tzinfo=UTC))
-    assert run(db, area, reads()) == [1]
-    assert run(db, area, reads()) is None
-    insert(db, 2)
-    assert run(db, area, reads()) == [2]
-
-
-@pytest.mark.parametrize("preset", ["events", "entity"])
-def test_an_update_without_a_stamp_is_news_for_an_upsert_only(db: Database, area: StagingArea, preset: str) -> None:
-    insert(db, 1, 2)
-    assert run(db, area, reads(preset)) == [1, 2]
-    db.execute("UPDATE reads SET title = 'changed' WHERE read_id = 2")
-    assert run(db, area, reads(preset)) == (None if preset == "events" else [2])
-    insert(db, 3)
-    db.execute("UPDATE reads SET title = 'again' WHERE read_id = 2")
-    assert run(db, area, reads(preset)) == ([3] if preset == "events" else [2, 3])
-    newest = area.manifests("reads")[-1]
-    assert (newest.left_out, newest.left_out_changed) == ((1, 1) if preset == "events" else (0, 0))
-
-
-@pytest.mark.parametrize("preset", ["events", "entity"])
-def test_a_table_that_is_rewritten_has_no_news(db: Database, area: StagingArea, preset: str) -> None:
-    insert(db, 1, 2)
-    assert run(db, area, reads(preset)) == [1, 2]
-    db.execute("ALTER TABLE reads ALTER title TYPE varchar(50), ADD extra float DEFAULT random()")
-    db.execute("VACUUM FULL reads")
-    assert run(db, area, reads(preset)) is None
-    assert run(db, area, reads(preset)) is None
-
-
-@pytest.mark.parametrize("preset", ["events", "entity"])
-def test_a_view_cannot_tell_so_its_look_back_is_read_again_and_left_out(
-    db: Database, area: StagingArea, preset: str
-) -> None:
-    db.execute("ALTER TABLE reads RENAME TO kept")
-    db.execute("CREATE VIEW reads AS SELECT * FROM kept")
-
-    def put(number: int) -> None:
-        db.execute("INSERT INTO kept VALUES (%s, 't')", (number,))
-
-    put(1)
-    assert run(db, area, reads(preset)) == [1]
-    assert run(db, area, reads(preset)) is None
-    with open_transaction(db, "INSERT INTO kept VALUES (2, 'late')") as late:
-        put(3)
-        assert run(db, area, reads(preset)) == [3]
-        late.commit()
-    assert run(db, area, reads(preset)) == [2]
-    db.execute("UPDATE kept SET title = 'changed' WHERE read_id = 3")
-    assert run(db, area, reads(preset)) == (None if preset == "events" else [3])
-
-
-@pytest.mark.parametrize("kind", ["partitioned", "inherited"])
-def test_tables_of_several_tables_can_tell(db: Database, area: StagingArea, kind: str) -> None:
-    db.execute("DROP TABLE reads")
-    by, child = ("PARTITION BY LIST (read_id)", "PARTITION OF reads DEFAULT") if kind == "partitioned" else ("", "")
-    columns = READS.removesuffix("\n").replace("PRIMARY KEY", "NOT NULL")
-    db.execute(f"{columns} {by}")
-    db.execute(f"CREATE TABLE leaf {child}" if child else "CREATE TABLE leaf () INHERITS (reads)")
-    db.execute("INSERT INTO leaf VALUES (1, 't')")
-    with db.source().snapshot() as snapshot:
-        assert snapshot.seen(reads()) is not None
-    assert run(db, area, reads()) == [1]
-    db.execute("INSERT INTO leaf VALUES (2, 't', %s)", (datetime.now(UTC) - timedelta(hours=20),))
-    assert run(db, area, reads()) == [2]
-    assert run(db, area, reads()) is None
-
-
-def test_views_materialized_and_foreign_tables_and_what_is_made_of_them_cannot_tell(db: Database) -> None:
-    db.execute("CREATE FOREIGN DATA WRAPPER away")
-    db.execute("CREATE SERVER away FOREIGN DATA WRAPPER away")
-    db.execute("CREATE FOREIGN TABLE foreigner (read_id bigint) SERVER away")
-    db.execute("CREATE TABLE parts (read_id bigint) PARTITION BY LIST (read_id)")
-    db.execute("CREATE FOREIGN TABLE part PARTITION OF parts DEFAULT SERVER away")
-    db.execute("CREATE VIEW view AS SELECT * FROM reads")
-    db.execute("CREATE MATERIALIZED VIEW copy AS SELECT * FROM reads")
-    with db.source().snapshot() as snapshot:
-        told = {name: snapshot.seen(reads(table=name)) is not None for name in ("reads", "foreigner", "parts", "view")}
-        assert told == {"reads": True, "foreigner": False, "parts": False, "view": False}
-        assert snapshot.seen(reads(table="copy")) is None
-
-
 def test_of_several_cursors_the_first_that_is_not_null_counts(db: Database, area: StagingArea) -> None:
     db.execute("ALTER TABLE reads ALTER updated_at DROP NOT NULL, ALTER updated_at DROP DEFAULT")
     columns = {"read_id": "int64", "title": "text?", "created_at": "timestamptz", "updated_at": "timestamptz?"}
@@ -261,61 +102,6 @@ def test_several_cursors_use_their_indexes(db: Database) -> None:
     plan = "\n".join(str(row[0]) for row in db.execute(f"EXPLAIN {statement}"))
     assert "Seq Scan" not in plan
     assert plan.count("Index Scan") == 2
-
-
-def test_two_runs_that_decide_at_once_stage_each_row_once(db: Database, area: StagingArea) -> None:
-    insert(db, 1)
-    with db.source().snapshot() as first, db.source().snapshot() as second:
-        requests = [next_request(reads(), snapshot, area.manifests("reads")) for snapshot in (first, second)]
-        assert all(request is not None for request in requests)
-        with first.read(reads(), requests[0].selection) as rows:  # type: ignore[union-attr]
-            assert area.stage(reads(), rows, requests[0]) is not None  # type: ignore[arg-type]
-        with (
-            second.read(reads(), requests[1].selection) as rows,  # type: ignore[union-attr]
-            pytest.raises(Retryable, match="another run staged set 1 at the same time"),
-        ):
-            area.stage(reads(), rows, requests[1])  # type: ignore[arg-type]
-        assert stage_table(reads(), second, area).manifest is None  # as the flow tries again
-    assert [manifest.rows for manifest in area.manifests("reads")] == [1]
-
-
-def test_rows_of_another_users_open_transaction_come_without_the_right_to_see_it(
-    db: Database, area: StagingArea
-) -> None:
-    db.execute("CREATE ROLE writer LOGIN; CREATE ROLE plain LOGIN; GRANT ALL ON reads TO writer")
-    db.execute("GRANT SELECT ON reads TO plain")
-    try:
-        with psycopg.connect(host=str(db.folder), dbname=db.name, user="writer") as writer:
-            writer.execute("INSERT INTO reads VALUES (1, 'early')")
-            assert run(db, area, reads(look_back="0s"), user="plain") == []
-            writer.commit()
-        assert run(db, area, reads(look_back="0s"), user="plain") == [1]
-    finally:
-        db.execute("DROP OWNED BY writer, plain; DROP ROLE writer, plain")
-
-
-def test_a_transaction_that_has_been_open_for_long_is_told(
-    db: Database, area: StagingArea, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    with open_transaction(db, "INSERT INTO reads VALUES (1, 'early')"):
-        insert(db, 2)
-        run(db, area, reads())
-        assert "holds a transaction open" not in caplog.text
-        monkeypatch.setattr(postgresql_snapshot, "HELD_FOR", timedelta(0))
-        run(db, area, reads())
-        assert "of postgres holds a transaction open since 20" in caplog.text
-        assert "rows written since are read again in each run until it ends" in caplog.text
-
-
-def test_another_database_is_refused_in_the_same_staging_area(db: Database, area: StagingArea) -> None:
-    insert(db, 1)
-    assert run(db, area, reads()) == [1]
-    with new_database(db.folder) as other:
-        other.execute(READS)
-        insert(other, 2)
-        with pytest.raises(Rejected, match="reads: the staged sets came from another source \\(database 'test_"):
-            run(other, area, reads())
-        assert run(other, area, reads(), source_moved=True) == [2]
 
 
 def test_a_row_committed_after_the_snapshot_is_in_no_table(db: Database) -> None:

@@ -46,7 +46,21 @@ def test_a_profile_is_read_with_its_defaults(file: Path) -> None:
     assert (profile.source.host, profile.source.port, profile.source.db_schema) == ("db.internal", 5432, "newsroom")
     assert (profile.staging, profile.contracts, profile.lag_seconds) == ("staging", "table_configs", 60)
     assert load_profile("files", file=file).source == FileSourceConfig(kind="files", folder="incoming")
-    assert load_profile("bare", file=file) == Profile()
+    assert load_profile("bare", file=file) == Profile(staging="var/staging/bare")
+
+
+def test_each_profile_has_a_staging_folder_of_its_own_unless_it_names_one(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text("[profiles.default]\n[profiles.dev]\n[profiles.prod]\nstaging = 'kept'\n")
+    names = ("default", "dev", "prod")
+    assert [load_profile(name, file=file).staging for name in names] == [
+        "var/staging/default",
+        "var/staging/dev",
+        "kept",
+    ]
+    monkeypatch.setenv("OWNLENS_STAGING", "s3://bucket/all")
+    assert {load_profile(name, file=file).staging for name in names} == {"s3://bucket/all"}
 
 
 @pytest.mark.parametrize("password", PASSWORDS)

@@ -31,6 +31,10 @@ class Sight:
     sight: Seen | None = None
     place: str = "here"
     days: Mapping[date, int] | None = None
+    found: Mapping[str, str] | None = None
+
+    def files(self, contract: TableContract) -> Mapping[str, str]:
+        return self.found or {}
 
     def identity(self, contract: TableContract) -> dict[str, str]:
         return {"database": self.place}
@@ -46,8 +50,9 @@ class Sight:
 
 
 def seen(xmin: int, following: int | None = None, *, timeline: int = 1, system: str = "1") -> Seen:
+    """A snapshot, taken when the log had a thousand bytes for each transaction."""
     following = xmin if following is None else following
-    return Seen(system, timeline, xmin, following, following)
+    return Seen(system, timeline, xmin, following, following, following * 1000, following * 1000)
 
 
 def staged(sequence: int, at: datetime | None, sight: Seen | None = None, **changes: Any) -> Manifest:
@@ -112,7 +117,7 @@ def test_a_transaction_that_was_open_moves_the_start_back_to_the_last_snapshot_b
 
 
 def test_a_transaction_that_runs_alone_is_no_snapshots_own_and_still_open() -> None:
-    alone = Seen("1", 1, xmin=20, xmax=20, next=21)
+    alone = replace(seen(20), next=21)
     request = following(Sight(NOON + 2 * DAY, seen(30)), staged(1, NOON, seen(10)), staged(2, NOON + DAY, alone))
     assert request.window.start == NOON - DAY
 
@@ -142,6 +147,15 @@ def test_an_older_snapshot_brings_nothing_after_a_newer_one() -> None:
         assert next_request(reads(preset), Sight(sight=seen(10)), [staged(1, NOON, seen(12))]) is None
     assert next_request(reads(), Sight(sight=seen(10)), [staged(1, NOON, seen(10))]) is not None
     assert next_request(reads(), Sight(sight=seen(10, timeline=2)), [staged(1, NOON, seen(12))]) is not None
+
+
+def test_of_two_snapshots_that_were_taken_at_once_the_second_to_stage_brings_nothing() -> None:
+    one = replace(seen(10), wal_from=10_000, wal_to=10_200)
+    other = replace(seen(10), wal_from=10_100, wal_to=10_300)
+    assert next_request(reads("reference"), Sight(sight=one), [staged(1, NOON, other)]) is None
+    assert next_request(reads("reference"), Sight(sight=other), [staged(1, NOON, one)]) is None
+    later = replace(seen(10), wal_from=10_300, wal_to=10_300)
+    assert next_request(reads("reference"), Sight(sight=later), [staged(1, NOON, other)]) is not None
 
 
 def test_a_run_without_news_moves_the_start_until_there_is_a_newer_set() -> None:
@@ -203,3 +217,13 @@ def test_days_that_lost_rows_are_extracted_and_days_that_lost_all_are_gone() -> 
     assert request is not None
     assert (request.days, request.gone) == (frozenset({second}), frozenset({third}))
     assert request.day_rows == {"2026-01-01": 5, "2026-01-02": 4}
+
+
+def test_files_that_came_or_changed_are_read_whole_and_compared_with_all_sets() -> None:
+    before = {"a.csv": "1", "b.csv": "1"}
+    sets = [staged(1, NOON, newest=NOON - 90 * DAY, files=before), staged(2, NOON + DAY, files=before)]
+    same = following(Sight(NOON + 2 * DAY, found=before), *sets)
+    assert (same.new_files, [each.sequence for each in same.known]) == (frozenset(), [2])
+    late = following(Sight(NOON + 2 * DAY, found={**before, "b.csv": "2", "c.csv": "1"}), *sets)
+    assert (late.new_files, [each.sequence for each in late.known]) == (frozenset({"b.csv", "c.csv"}), [1, 2])
+    assert (late.known_from, late.files) == (None, {"a.csv": "1", "b.csv": "2", "c.csv": "1"})

@@ -53,7 +53,7 @@ REMOVALS = {
         f"{SUITES['postgresql']}::test_lost_rows_are_noticed_inside_the_commit[append]",
     ),
     "count assertion, clickhouse": Removal(
-        (("ownlens_clickhouse/session.py", "if staged != plan.rows or uuid is None:", "if uuid is None:"),),
+        (("ownlens_clickhouse/session.py", "if rows != plan.rows or uuid is None:", "if uuid is None:"),),
         f"{SUITES['clickhouse']}::test_lost_rows_are_noticed_inside_the_commit[append]",
     ),
     "uuid check, clickhouse": Removal(

@@ -2,189 +2,128 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
-import pyarrow.dataset as ds
 
-from ...contracts import Extraction, Kind, TableContract
-from ...errors import SourceInvalid, UnknownName
+from ...contracts import Column, Extraction, TableContract
+from ...errors import SourceInvalid
 from ...settings import FileSourceConfig
-from ..conforming import cast_bisecting, caster_for
-from .source import Extracted, Selection
-
-SUFFIXES = (".parquet", ".csv", ".json", ".jsonl")
+from .file_table import FileTable
+from .source import Extracted, Seen, Selection
+from .windowing import Days, Mask, window_mask
 
 
 @dataclass(frozen=True)
 class FileSource:
-    """Files of a folder: `<table>.<suffix>`, or every such file of the folder `<table>/`.
-
-    Windows close when the snapshot opens. A file that changes while it is read is not detected.
-    """
+    """Files of a folder: `<table>.<suffix>`, or every file below the folder `<table>/`."""
 
     config: FileSourceConfig
 
     @contextmanager
     def snapshot(self) -> Iterator[FileSnapshot]:
-        yield FileSnapshot(Path(self.config.folder), datetime.now(UTC))
+        """Open a view of the folder; a table's files are listed when it is first asked for.
+
+        Raises:
+            SourceInvalid: the folder is an address of an object store.
+        """
+        if "://" in self.config.folder:
+            raise SourceInvalid(
+                f"source files: {self.config.folder} is no local folder; copy the files to one, or mount it"
+            )
+        yield FileSnapshot(os.path.abspath(self.config.folder), datetime.now(UTC))
 
 
 @dataclass(frozen=True)
 class FileSnapshot:
-    folder: Path
+    """The files of each table as they were when it was first asked for; a file that changes after that is an error."""
+
+    folder: str
     closes_at: datetime
+    _tables: dict[str, FileTable] = field(default_factory=dict)
 
-    def identity(self, contract: TableContract) -> dict[str, str]:
-        return {"kind": "files", "folder": str(self.folder.absolute()), "table": contract.table}
+    def identity(self, contract: TableContract) -> Mapping[str, str]:
+        # Links are not resolved: a delivery may be a new folder behind the same link.
+        return {"folder": self.folder, "table": contract.table}
 
-    def seen(self, contract: TableContract) -> None:  # noqa: ARG002
+    def seen(self, contract: TableContract) -> Seen | None:  # noqa: ARG002  # no table of files can tell
         return None
 
-    def day_rows(self, contract: TableContract) -> dict[date, int]:
-        schema = _checked(contract, next(self._batches(contract)).schema, self.folder)
-        held: dict[date, int] = {}
-        for batch in self._aligned(contract, schema):
-            days = batch.column(contract.partition_by or "").cast(pa.date32())
-            for item in pc.value_counts(days).to_pylist():
-                held[item["values"]] = held.get(item["values"], 0) + item["counts"]
-        return held
+    def files(self, contract: TableContract) -> Mapping[str, str]:
+        """Return a fingerprint of each of the table's files, by name; one that was written again has another.
+
+        Raises:
+            SourceInvalid, Retryable: the files cannot be read.
+        """
+        return {file.name: file.fingerprint for file in self._table(contract).files}
+
+    def day_rows(self, contract: TableContract) -> Mapping[date, int]:
+        rows: Counter[date] = Counter()
+        columns = [contract.column(contract.partition_by or "")]
+        table = self._table(contract)
+        days = Days(contract, table.schema(columns))
+        for _, batch in table.batches(columns):
+            for counted in pc.value_counts(days.of(batch).drop_null()):
+                rows[counted["values"].as_py()] += counted["counts"].as_py()
+        return rows
 
     @contextmanager
     def read(self, contract: TableContract, selection: Selection) -> Iterator[Extracted]:
-        """Stream a table's files; a window filters on the cursor after reading it as the contract's type."""
-        schema = _checked(contract, next(self._batches(contract)).schema, self.folder)
-        if selection.extraction is Extraction.DAYS and selection.window.start is not None:
-            chosen = self._whole_days(contract, selection, schema)
-        else:
-            chosen = self._selected(contract, selection, schema)
-        yield Extracted(pa.RecordBatchReader.from_batches(schema, chosen))
+        """Stream the selected rows; all files are looked into before the first row comes.
 
-    def _whole_days(self, contract: TableContract, selection: Selection, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        day = contract.partition_by or ""
-        touched = (pc.unique(batch.column(day)) for batch in self._selected(contract, selection, schema))
-        days = pa.chunked_array(touched, schema.field(day).type).unique()
-        for batch in self._aligned(contract, schema):
-            yield batch.filter(pc.is_in(batch.column(day), days))
+        Raises:
+            SourceInvalid: a file cannot be read, or lacks a column.
+            Retryable: a file changed since it was listed.
+        """
+        columns = [contract.column(name) for name in contract.key] if selection.keys_only else contract.columns
+        table = self._table(contract)
+        schema = table.schema(columns)
+        yield Extracted(pa.RecordBatchReader.from_batches(schema, _selected(contract, selection, table, columns)))
 
-    def _selected(self, contract: TableContract, selection: Selection, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        for batch in self._aligned(contract, schema):
-            mask = None if selection.extraction is Extraction.WHOLE else _inside(contract, selection, batch)
-            yield batch if mask is None else batch.filter(mask)
-
-    def _aligned(self, contract: TableContract, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        for batch in self._batches(contract):
-            _checked(contract, batch.schema, self.folder)
-            try:
-                yield batch.select(schema.names).cast(schema)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                raise SourceInvalid(
-                    f"{contract.table}: the files in {self.folder} have columns of differing types; write them alike"
-                ) from error
-
-    def _batches(self, contract: TableContract) -> Iterator[pa.RecordBatch]:
-        for file in self._files(contract):
-            yield from _read(file, contract)
-
-    def _files(self, contract: TableContract) -> list[Path]:
-        is_name = Path(contract.table).name == contract.table != ".."
-        files = self._named(contract.table) if is_name else []
-        if not files:
-            raise SourceInvalid(
-                f"{contract.table}: no file {contract.table}{'|'.join(SUFFIXES)} in {self.folder}; "
-                "put one there, or leave the table out with --tables"
-            )
-        return files
-
-    def _named(self, table: str) -> list[Path]:
-        single = [self.folder / f"{table}{suffix}" for suffix in SUFFIXES]
-        inner = sorted(path for path in (self.folder / table).glob("*") if path.suffix in SUFFIXES)
-        return [path for path in single if path.is_file()] + inner
+    def _table(self, contract: TableContract) -> FileTable:
+        # One listing for all calls, so that days, fingerprints and rows tell of the same files.
+        if contract.table not in self._tables:
+            self._tables[contract.table] = FileTable.opened(self.folder, contract.table)
+        return self._tables[contract.table]
 
 
-def _read(file: Path, contract: TableContract) -> Iterator[pa.RecordBatch]:
-    try:
-        if file.suffix == ".csv":
-            yield from _read_csv(file)
-        elif file.suffix == ".parquet":
-            rows = ds.dataset(file, format="parquet")
-            yield _no_rows(rows.schema)
-            yield from rows.to_batches()
-        else:
-            yield from _read_json(file, contract)
-    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-        raise SourceInvalid(
-            f"{contract.table}: cannot read {file.name}: {_reason(error)}; repair or remove the file"
-        ) from error
+def _selected(
+    contract: TableContract, selection: Selection, table: FileTable, columns: Sequence[Column]
+) -> Iterator[pa.RecordBatch]:
+    start = selection.window.start
+    if selection.keys_only or selection.extraction is Extraction.WHOLE or start is None or not contract.cursor:
+        yield from (batch for _, batch in table.batches(columns))
+    elif selection.extraction is Extraction.DAYS:
+        yield from _whole_days(contract, selection, table, start)
+    else:
+        mask = window_mask(contract, table.schema(columns), start)
+        yield from _in_window(table, columns, mask, selection.new_files)
 
 
-def _reason(error: Exception) -> str:
-    # Arrow goes on to quote the row that does not parse.
-    return re.sub(r"(Expected \d+ columns, got \d+).*", r"\1", str(error).splitlines()[0])
+def _in_window(
+    table: FileTable, columns: Sequence[Column], mask: Mask, new_files: frozenset[str]
+) -> Iterator[pa.RecordBatch]:
+    for file, batch in table.batches(columns):
+        # A file that came late holds rows with cursors of any age.
+        yield batch if file.name in new_files else batch.filter(mask(batch))
 
 
-def _read_csv(file: Path) -> Iterator[pa.RecordBatch]:
-    # Everything is read as text and cast by the contract: type guessing would turn '007' into 7 and 'NA' into null.
-    # An empty field that is not quoted is null; '""' is the empty text.
-    parsing = pacsv.ParseOptions(newlines_in_values=True)
-    with pacsv.open_csv(file, parse_options=parsing) as reader:
-        names = reader.schema.names
-    options = pacsv.ConvertOptions(
-        column_types={name: pa.string() for name in names},
-        null_values=[""],
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-    )
-    with pacsv.open_csv(file, convert_options=options, parse_options=parsing) as reader:
-        yield _no_rows(reader.schema)
-        yield from reader
-
-
-def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
-    """Return an empty batch, so that a file without rows still shows its columns."""
-    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
-
-
-def _read_json(file: Path, contract: TableContract) -> Iterator[pa.RecordBatch]:
-    from .json_lines import read_json_lines
-
-    yield from read_json_lines(file, contract)
-
-
-def _checked(contract: TableContract, schema: pa.Schema, folder: Path) -> pa.Schema:
-    missing = [name for name in contract.column_names if schema.names.count(name) != 1]
-    if missing:
-        near = UnknownName("column", missing[0], schema.names)
-        raise SourceInvalid(
-            f"{contract.table}: the files in {folder} lack column {', '.join(map(repr, missing))}, or have it twice "
-            f"({near}); correct them, or take it out of the contract"
-        )
-    return pa.schema([schema.field(name) for name in contract.column_names])
-
-
-def _inside(contract: TableContract, selection: Selection, batch: pa.RecordBatch) -> pa.Array | None:
-    if not contract.cursor or (selection.window.start is None and selection.window.end is None):
-        return None
-    column = contract.column(contract.cursor[0])
-    given = batch.column(contract.cursor[0])
-    cast = caster_for(contract, column, given.type, checked=False)
-    values = cast_bisecting(given, cast, column.type.arrow, {})
-    mask = pc.is_valid(values)
-    if selection.window.start is not None:
-        mask = pc.and_(mask, pc.greater_equal(values, _bound(selection.window.start, column.type.kind)))
-    # No window holds a null or a value that is no moment; such a row goes to quarantine now, instead of being lost.
-    return pc.or_(pc.fill_null(mask, False), pc.is_null(values))
-
-
-def _bound(bound: datetime, kind: Kind) -> pa.Scalar:
-    if kind is Kind.TIMESTAMPTZ:
-        return pa.scalar(bound, pa.timestamp("us", tz="UTC"))
-    naive = bound.astimezone(UTC).replace(tzinfo=None)
-    return pa.scalar(naive, pa.timestamp("us")) if kind is Kind.TIMESTAMP else pa.scalar(naive.date(), pa.date32())
+def _whole_days(
+    contract: TableContract, selection: Selection, table: FileTable, start: datetime
+) -> Iterator[pa.RecordBatch]:
+    names = dict.fromkeys([*contract.cursor, contract.partition_by or ""])
+    columns = [contract.column(name) for name in names]
+    schema = table.schema(columns)
+    mask, days = window_mask(contract, schema, start), Days(contract, schema)
+    touched = set(selection.days)
+    for batch in _in_window(table, columns, mask, selection.new_files):
+        touched.update(days.of(batch).unique().drop_null().to_pylist())
+    whole = Days(contract, table.schema(contract.columns))
+    for _, batch in table.batches(contract.columns):
+        yield batch.filter(whole.mask(batch, touched))

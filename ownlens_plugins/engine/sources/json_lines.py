@@ -3,50 +3,56 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 
-from ...contracts import Column, Kind, TableContract
+from ...contracts import Column, Kind
 
 ROWS_PER_BATCH = 20_000
 _AS_JSON = frozenset({Kind.JSON, Kind.ARRAY})
 
 
-def read_json_lines(file: Path, contract: TableContract) -> Iterator[pa.RecordBatch]:
-    """Stream a file's objects as text columns (JSON text for json and arrays); absent members are null.
+def read_json_lines(
+    lines: TextIO, columns: Sequence[Column], absent: Mapping[str, str | None]
+) -> Iterator[pa.RecordBatch]:
+    """Stream the objects of a file as text columns (JSON text for json and arrays).
+
+    Members that a record lacks have their value in `absent`, or are null.
 
     Raises:
         pa.ArrowInvalid: a record is not a JSON object, or repeats a member.
     """
-    rows = _rows(file)
+    rows = _rows(lines)
     first = list(islice(rows, ROWS_PER_BATCH))
-    columns = _present(first, contract) if first else list(contract.columns)
-    yield _batch(first, columns)
+    present = _present(first, columns, absent) if first else list(columns)
+    yield _batch(first, present, absent)
     while chunk := list(islice(rows, ROWS_PER_BATCH)):
-        yield _batch(chunk, columns)
+        yield _batch(chunk, present, absent)
 
 
-def _present(rows: list[dict[str, Any]], contract: TableContract) -> list[Column]:
+def _present(rows: list[dict[str, Any]], columns: Sequence[Column], absent: Mapping[str, str | None]) -> list[Column]:
     # A nullable column may be absent from every object; a required one that is absent is reported as missing.
-    present = set().union(*rows)
-    return [column for column in contract.columns if column.nullable or column.name in present]
+    present = set(absent).union(*rows)
+    return [column for column in columns if column.nullable or column.name in present]
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    with file.open(encoding="utf-8") as lines:
-        is_array = lines.read(1) == "["
-        lines.seek(0)
-        # Arrays are for small files: they are parsed in one piece.
-        values = _parsed(lines.read(), "the file") if is_array else _each_line(lines)
-        for number, value in enumerate(values, start=1):
-            if not isinstance(value, dict):
-                raise pa.ArrowInvalid(f"record {number} is not a JSON object with distinct members")
-            yield value
+def _rows(lines: TextIO) -> Iterator[dict[str, Any]]:
+    start = lines.read(1)
+    # Arrays are for small files: they are parsed in one piece.
+    values = _parsed(start + lines.read(), "the file") if start == "[" else _each_line(_with(start, lines))
+    for number, value in enumerate(values, start=1):
+        if not isinstance(value, dict):
+            raise pa.ArrowInvalid(f"record {number} is not a JSON object with distinct members")
+        yield value
+
+
+def _with(start: str, lines: TextIO) -> Iterator[str]:
+    yield start + ("" if start == "\n" else lines.readline())
+    yield from lines
 
 
 def _each_line(lines: Iterable[str]) -> Iterator[Any]:
@@ -69,14 +75,19 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Repeating:
     return members if len(members) == len(pairs) else _Repeating(pairs)
 
 
-def _batch(rows: list[dict[str, Any]], columns: list[Column]) -> pa.RecordBatch:
-    arrays = [_array([row.get(column.name) for row in rows], column.type.kind) for column in columns]
+def _batch(rows: list[dict[str, Any]], columns: list[Column], absent: Mapping[str, str | None]) -> pa.RecordBatch:
+    arrays = [
+        _array([row.get(column.name, absent.get(column.name)) for row in rows], column.type.kind) for column in columns
+    ]
     return pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns])
 
 
 def _array(values: list[Any], kind: Kind) -> pa.Array:
     write = _dump if kind in _AS_JSON else _text
-    return pa.array([None if value is None else write(value) for value in values], pa.string())
+    try:
+        return pa.array([None if value is None else write(value) for value in values], pa.string())
+    except UnicodeEncodeError:
+        raise pa.ArrowInvalid("a text holds half of a surrogate pair, which is no character") from None
 
 
 def _text(value: Any) -> str:

@@ -101,6 +101,9 @@ class PostgreSQLSnapshot:
     def seen(self, contract: TableContract) -> Seen | None:
         return self.facts.seen if contract.table in self.facts.telling else None
 
+    def files(self, contract: TableContract) -> dict[str, str]:  # noqa: ARG002  # no table of a database has any
+        return {}
+
     def day_rows(self, contract: TableContract) -> dict[date, int]:
         day = quote(contract.partition_by or "")
         self._columns(contract)

@@ -31,6 +31,11 @@ _SNAPSHOT = """
 SELECT pg_export_snapshot(), pg_snapshot_xmin(s)::text, pg_snapshot_xmax(s)::text, age('3'::xid)::bigint + 3
 FROM pg_current_snapshot() AS s
 """
+# Read before and after the snapshot is taken: of two snapshots, one that ended before the other began is the older.
+_POSITION = """
+SELECT pg_wal_lsn_diff(
+    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END, '0/0')::text
+"""
 _MAY_READ = "SELECT has_function_privilege(%s, 'execute')"
 _SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
 # A primary writes into its newest timeline. A standby knows the one that it replays only from its last restart point
@@ -98,11 +103,13 @@ def take_snapshot(connection: psycopg.Connection[Any], schema: str, lag: timedel
     # The moment is read before the snapshot is taken: what commits in between is then in the snapshot, not behind it.
     moment = _one(connection, _MOMENT, {"lag": lag})
     system, timeline = _system(connection), _timeline(connection)
+    begun = _one(connection, _POSITION)
     connection.commit()
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     connection.read_only = True
     name, xmin, xmax, low = _row(connection, _SNAPSHOT)
-    seen = Seen(system, timeline, int(xmin), int(xmax), _completed(low, int(xmax)))
+    ended = _one(connection, _POSITION)
+    seen = Seen(system, timeline, int(xmin), int(xmax), _completed(low, int(xmax)), int(begun), int(ended))
     _tell_holder(connection, seen)
     names = {"schema": quote(schema)}
     telling = frozenset(name for (name,) in connection.execute(_TELLING, names))

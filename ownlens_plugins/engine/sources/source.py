@@ -22,8 +22,9 @@ REFUSED_PREFIX = "_ownlens_refused_"
 class Seen:
     """Which transactions a snapshot of a database has seen: all below `xmin`, none from `xmax` on.
 
-    No transaction had a number from `next` on yet; one between `xmax` and `next` was running. Numbers have 64 bits and
-    are comparable within one `system` and `timeline` only.
+    No transaction had a number from `next` on yet; one between `xmax` and `next` was running. The snapshot was taken
+    when the database's log had reached a position between `wal_from` and `wal_to`, in bytes. Numbers and positions are
+    comparable within one `system` and `timeline` only.
     """
 
     system: str
@@ -31,6 +32,8 @@ class Seen:
     xmin: int
     xmax: int
     next: int
+    wal_from: int
+    wal_to: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class Selection:
 
     WHOLE takes all, WINDOW those whose cursor is at or above `window.start`, DAYS all rows of the days in which WINDOW
     finds one, and of `days`. With `unseen_by`, WINDOW and DAYS leave out rows that this earlier snapshot has surely
-    seen as they are now. Rows without a cursor belong to every window. `keys_only` asks for the key columns alone.
+    seen as they are now. Rows without a cursor belong to every window, as do all rows of `new_files`, which are names
+    from `Snapshot.files`. `keys_only` asks for the key columns alone.
     """
 
     extraction: Extraction
@@ -47,6 +51,7 @@ class Selection:
     unseen_by: Seen | None = None
     days: frozenset[date] = frozenset()
     keys_only: bool = False
+    new_files: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,10 @@ class Snapshot(Protocol):
 
     def seen(self, contract: TableContract) -> Seen | None:
         """Return what later snapshots can be compared with; None when this table cannot tell which rows are new."""
+        ...
+
+    def files(self, contract: TableContract) -> Mapping[str, str]:
+        """Return a fingerprint of each file that holds the table, by name; empty when it does not lie in files."""
         ...
 
     def day_rows(self, contract: TableContract) -> Mapping[date, int]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ownlens_clickhouse.client import Store
 from ownlens_clickhouse.config import ClickHouseConfig
 from ownlens_clickhouse.destination import ClickHouseDestination
-from ownlens_plugins.api import LoadPlan, LoadResult
+from ownlens_plugins.api import Covers, LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.testing import canonical_rows, make_plan, sample_contract, sample_rows, sample_table
@@ -93,10 +93,15 @@ class Loads:
         parts: int = 2,
         strategy: Strategy | None = None,
         tag: str = "",
+        covers: Covers | None = None,
     ) -> LoadPlan:
+        staged = contract
+        if covers is not None and covers.keys_only:  # such sets have no days
+            rows, staged = _keys(contract, rows), replace(contract, partition_by=None)
         table = rows if isinstance(rows, pa.Table) else table_of(contract, rows)
         folder = self.folder / f"staged{tag}"
-        return make_plan(self.destination, contract, table, folder, sequence=sequence, parts=parts, strategy=strategy)
+        plan = make_plan(self.destination, staged, table, folder, sequence=sequence, parts=parts, strategy=strategy)
+        return replace(plan, contract=contract, covers=covers)
 
     def load(self, contract: TableContract, rows: Sequence[dict[str, Any]] | pa.Table, **options: Any) -> LoadResult:
         return load(self.destination, self.plan(contract, rows, **options))
@@ -120,8 +125,12 @@ class Loads:
         self.store.run(statement)
 
     def ledger(self) -> list[tuple[Any, ...]]:
+        """Return the entries of each table's present life."""
         name = self.store.name("_ownlens_ledger")
-        return self.sql(f"SELECT `table`, sequence, inserted, updated FROM {name} ORDER BY 1, 2")
+        lives = f"SELECT `table`, max(life) FROM {name} GROUP BY 1"
+        return self.sql(
+            f"SELECT `table`, sequence, inserted, updated FROM {name} WHERE (`table`, life) IN ({lives}) ORDER BY 1, 2"
+        )
 
     def internal_tables(self) -> list[str]:
         """Return the names of everything that loads made for themselves, apart from the ledger."""
@@ -142,6 +151,12 @@ class Loads:
                 t=table,
             )[0][0]
         )
+
+
+def _keys(contract: TableContract, rows: Sequence[dict[str, Any]] | pa.Table) -> pa.Table:
+    listed = rows.to_pylist() if isinstance(rows, pa.Table) else rows
+    schema = pa.schema([contract.column(name).field for name in contract.key])
+    return pa.Table.from_pylist([{name: row[name] for name in contract.key} for row in listed], schema=schema)
 
 
 def day_rows(count: int, *, day: int, first: int = 0, version: int = 0) -> list[dict[str, Any]]:

@@ -1,0 +1,64 @@
+"""Which life a table is in: whether the table that is there is the one that the ledger has written about.
+
+The ledger names the table of each load by UUID. A table that is gone, or another one without rows, begins a new life,
+in which no load is applied: all staged sets are loaded again. A table that came back from a backup has another UUID
+and its rows; it goes on with its life if it shows as many as its loads have counted.
+"""
+
+from __future__ import annotations
+
+from ownlens_plugins.errors import Rejected
+
+from .ledger import NO_TABLE, Entry, Standing
+from .target import Survey, Target
+
+
+def standing(target: Target, sequence: int) -> Standing:
+    """Return how far the table has come, as seen from one load.
+
+    Raises:
+        Rejected: another table with other rows lies in its place, and the load at hand does not replace it.
+    """
+    # The ledger first, then the table: a load that is recorded in between has left its record at the table by then.
+    newest = target.ledger.newest(target.table)
+    if newest is None:
+        return Standing()
+    anew = _is_known_anew(target.survey(), newest)
+    if anew is None:
+        rows = target.visible_rows()
+        # A rival may have begun the new life, or recorded a load, while they were counted.
+        anew = _is_known_anew(target.survey(), newest)
+        if target.ledger.newest(target.table) != newest:
+            return standing(target, sequence)
+        anew = _is_anew(target, newest, rows) if anew is None else anew
+    if anew:
+        return Standing(life=newest.life + 1)
+    this = target.ledger.entry(target.table, newest.life, sequence) if newest.sequence >= sequence else None
+    return Standing(this, newest, newest.life)
+
+
+def _is_known_anew(survey: Survey, newest: Entry) -> bool | None:
+    """Tell whether the table began anew after the newest load; None when its rows must decide."""
+    if survey.uuid is None or newest.life + 1 in survey.lives:
+        return True
+    if survey.uuid == newest.target or newest.life in survey.lives:
+        return False
+    return None
+
+
+def _is_anew(target: Target, newest: Entry, rows: int) -> bool:
+    expected = target.ledger.expected_rows(target.table, newest.life)
+    if rows == 0:
+        return expected > 0 or newest.target != NO_TABLE
+    if newest.target == NO_TABLE:
+        return False
+    if target.replaces:
+        return True
+    # Rows whose time is over may have gone since.
+    if rows == expected or (target.definition.ttl is not None and rows < expected):
+        return False
+    raise Rejected(
+        f"{target.table}: clickhouse table {target.store.database}.{target.table} is not the one that was loaded: it "
+        f"shows {rows} rows, and the ledger counts {expected}; load it with --full-refresh, or drop it to have all "
+        "staged sets loaded again"
+    )

@@ -1,0 +1,73 @@
+"""Delete the rows that are gone from the source, and spare those that rows of other tables still reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ownlens_plugins.api import LoadPlan
+from ownlens_plugins.errors import Rejected
+
+from . import sql
+from .catalog import ForeignKey, foreign_keys_to
+from .connection import Connection
+from .sparing import Spared
+
+EVERYWHERE = "true"
+NOWHERE = "false"
+
+
+@dataclass(frozen=True)
+class Deleting:
+    """The deletes of one load. `table` is qualified and quoted, `oid` its own."""
+
+    connection: Connection
+    plan: LoadPlan
+    table: str
+    oid: int
+    spared: Spared
+
+    def run(self, scope: str, *, waiting_stay: bool) -> tuple[int, int]:
+        """Delete what is not staged of the rows in `scope`, a condition on `t`, and of the rows spared before.
+
+        With `waiting_stay`, a row of which only a version without its parent is staged is left as it is.
+
+        Returns:
+            How many rows were deleted, and how many are gone and stay.
+
+        Raises:
+            Rejected: something in the database keeps rows that nothing references.
+        """
+        contract = self.plan.contract
+        self.connection.run(sql.create_gone(self.table, contract, scope, waiting_stay=waiting_stay), slow=True)
+        self.spared.add_to_gone(self.connection, self.table, contract)
+        if keys := foreign_keys_to(self.connection, self.oid):
+            self._keep_referenced(keys)
+        return self._delete(), self.spared.remember(self.connection, self.plan)
+
+    def _keep_referenced(self, keys: Sequence[ForeignKey]) -> None:
+        # Locked before the look for children, and not after: a child that another session inserts in between would
+        # make the DELETE fail, or go with it where the foreign key cascades.
+        self.connection.run(sql.lock_gone(self.table, self.plan.contract), slow=True)
+        for key in keys:
+            if not key.is_own:
+                self._keep(key)
+        own = [key for key in keys if key.is_own]
+        # A row that stays keeps the row that it references, which keeps another one.
+        while sum(self._keep(key) for key in own):
+            pass
+
+    def _keep(self, key: ForeignKey) -> int:
+        return self.connection.change(sql.keep_referenced(self.table, self.plan.contract, key), slow=True)
+
+    def _delete(self) -> int:
+        contract = self.plan.contract
+        # One statement: rows that reference one another go together.
+        deleted = self.connection.change(sql.delete_gone(self.table, contract), slow=True)
+        free, left = self.connection.run(sql.count_gone(self.table, contract), slow=True)[0]
+        if left:
+            raise Rejected(
+                f"{self.plan.table}: postgresql deleted {free - left} of {free} rows; "
+                f"a trigger or rule of {self.table} keeps the others: disable it for the loader"
+            )
+        return deleted

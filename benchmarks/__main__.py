@@ -1,4 +1,7 @@
-"""Print each destination's append speed beside its store's own limit, measured in the same run on the same rows."""
+"""Print each destination's append speed beside its store's own limit, measured in the same run on the same rows.
+
+`moved` is a Delta merge with moved rows, beside the same merge without: a goal of 0.67 is 1.5 times as long.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-STORES = {"postgresql": 0.8, "clickhouse": 0.6, "lake": 0.8}
+STORES = {"postgresql": 0.8, "clickhouse": 0.6, "lake": 0.8, "moved": 0.67}
 
 
 def main() -> int:

@@ -40,3 +40,6 @@ GRANT CREATE ON SCHEMA :"schema" TO :"loader";
 --     append, on_conflict error or skip    GRANT SELECT, INSERT ON public.t TO loader;
 --     upsert, on_conflict update           GRANT SELECT, INSERT, UPDATE ON public.t TO loader;
 --     overwrite, and every full refresh    GRANT SELECT, INSERT, UPDATE, DELETE ON public.t TO loader;
+--     upsert with deletes: follow          GRANT SELECT, INSERT, UPDATE, DELETE ON public.t TO loader;
+--
+-- Deleting looks for rows that still reference those that go: it needs SELECT on the tables with foreign keys to t.

@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from .api import Destination, Window
 from .contracts import TableContract, read_contracts
+from .engine.conforming import check_names, unreadable_name
 from .engine.manifest import Manifest
 from .engine.outcomes import LoadOutcome, Status
+from .engine.quarantining import refused_line
 from .engine.running import load_table
 from .engine.scrubbing import Scrubber, secrets_of
 from .engine.sources.source import Extracted
@@ -37,7 +39,8 @@ class FrameReport:
     """What became of a frame: the staged set that holds it, and one outcome for each destination.
 
     `sequence` is None when an empty frame brought nothing new. `rejected` counts the frame's rows that break the
-    contract; `quarantine` is the address of the file that keeps them, with the reasons.
+    contract; `quarantine` is the address of the file that keeps them, with the reasons. Such rows are an error of the
+    report, although the others are loaded.
     """
 
     table: str
@@ -86,7 +89,8 @@ def load_frame(
 
     Raises:
         UnknownName, SettingsInvalid, ContractInvalid, DestinationUnavailable, SourceInvalid: nothing was staged.
-        Rejected: rows break the contract, whose `on_bad_value` is `fail`; nothing was staged.
+        Rejected: rows break the contract, whose `on_bad_value` is `fail`, or more of them than `max_rejected` allows;
+            nothing was staged.
         Retryable: the table was staged by another process at the same time.
     """
     settings = load_profile(profile, file=config)
@@ -98,7 +102,7 @@ def load_frame(
     extracted = Extracted(_reader(contract, frame))
     manifest = area.stage(contract, extracted, StageRequest(contract.extraction, Window(None, None), once=True))
     scrubber = Scrubber([*secrets_of(settings), *(secret for d in targets for secret in secrets_of(d.config))])
-    errors = [] if manifest is None else [*_key_errors(contract, manifest, area)]
+    errors = [] if manifest is None else [*_refused(manifest, area)]
     outcomes = []
     for destination in targets:
         try:
@@ -140,6 +144,9 @@ def _reader(contract: TableContract, frame: ArrowStream) -> pa.RecordBatchReader
         )
     try:
         reader = pa.RecordBatchReader.from_stream(frame)
+        check_names(contract, reader.schema)
+    except UnicodeDecodeError:
+        raise unreadable_name(contract) from None
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise SourceInvalid(
             f"{contract.table}: a column of this {kind} has no Arrow type; convert it before"
@@ -180,12 +187,9 @@ def _failed(
     return LoadOutcome(contract.table, destination.name, Status.FAILED, error=line)
 
 
-def _key_errors(contract: TableContract, manifest: Manifest, area: StagingArea) -> Iterator[OwnLensError]:
-    if manifest.key_violations:
-        yield Rejected(
-            f"{contract.table}: {manifest.key_violations} rows have a null or repeated key and went to no destination; "
-            f"correct them in the frame (they are kept in {area.address(manifest.quarantine or '')})"
-        )
+def _refused(manifest: Manifest, area: StagingArea) -> Iterator[OwnLensError]:
+    if manifest.rejected:
+        yield Rejected(refused_line(manifest, area.address(manifest.quarantine or "")))
 
 
 def _report(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol, runtime_checkable
@@ -44,6 +44,29 @@ class SupportsQuarantine(Protocol):
         Raises:
             Retryable: calling again brings back what is still aside, each row once.
             Rejected: the destination refuses.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsKeptRows(Protocol):
+    """A destination that shows the rows that it keeps aside, with the reasons."""
+
+    def kept_counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return the rows kept aside by table and reason.
+
+        Raises:
+            Retryable: not reachable now.
+        """
+        ...
+
+    def kept_rows(self, table: str) -> pa.RecordBatchReader:
+        """Stream a table's rows that are kept aside, oldest first: text columns `reason`, `row` and `load_id`.
+
+        `row` is JSON: an object of the contract's columns, each as the destination prints its value, or null.
+
+        Raises:
+            Retryable: not reachable now.
         """
         ...
 

@@ -41,7 +41,9 @@ def _require_same_table(target: Target, redo: Redo) -> UUID:
     entry, here = redo.entry, target.uuid_of(target.table)
     known = {entry.target, entry.stage} if redo.exchanges else {entry.target}
     if here is None or (here not in known and entry.target != NO_TABLE):
-        raise CommitUnknown(f"{target.table}: clickhouse has another table in place of the one of the load")
+        raise CommitUnknown(
+            f"{target.table}: clickhouse: somebody dropped the table while it was loaded; run the load again"
+        )
     return here
 
 

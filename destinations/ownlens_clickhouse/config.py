@@ -62,8 +62,8 @@ class ClickHouseConfig(StrictModel):
 class ClickHouseOptions(DestinationOptions):
     """What a contract may say about its table in ClickHouse.
 
-    `partition` slices the table by the contract's `partition_by` column, which must never change for a key: rows of
-    one key in two partitions are never merged.
+    `partition` slices the table by the contract's `partition_by` column. The engine never merges rows of one key in
+    two partitions, so an upsert takes a row that moves out of the old one, which costs rewriting that.
     """
 
     engine: Literal["MergeTree", "ReplacingMergeTree"] = "MergeTree"

@@ -50,13 +50,11 @@ def _is_anew(target: Target, newest: Entry, rows: int) -> bool:
     expected = target.ledger.expected_rows(target.table, newest.life)
     if rows == 0:
         return expected > 0 or newest.target != NO_TABLE
-    if newest.target == NO_TABLE:
+    # Rows whose time is over may have gone since.
+    if newest.target == NO_TABLE or rows == expected or (target.definition.ttl is not None and rows < expected):
         return False
     if target.replaces:
         return True
-    # Rows whose time is over may have gone since.
-    if rows == expected or (target.definition.ttl is not None and rows < expected):
-        return False
     raise Rejected(
         f"{target.table}: clickhouse table {target.store.database}.{target.table} is not the one that was loaded: it "
         f"shows {rows} rows, and the ledger counts {expected}; load it with --full-refresh, or drop it to have all "

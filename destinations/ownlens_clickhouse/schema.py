@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ownlens_plugins.errors import Rejected
 
 from . import sql
-from .definition import ColumnDefinition, TableDefinition
+from .definition import VERSION, ColumnDefinition, TableDefinition
 from .target import Target
 
 # A quoted string, a quoted name, or a plain name; quotes inside are escaped.
@@ -42,7 +42,7 @@ def ensure(target: Target, *, replaced: bool) -> None:
     if found is None:
         target.store.run(sql.create_target(target.name, target.definition))
         return
-    added = list(_missing(target, found))
+    added = [each for each in _missing(target, found) if not (replaced and each.name == VERSION)]
     _refuse_differences(target, found, added, replaced=replaced)
     if added:
         target.store.run(sql.add_columns(target.name, added))
@@ -116,6 +116,8 @@ def _missing(target: Target, found: Found) -> Iterator[ColumnDefinition]:
 
 
 def _refuse_differences(target: Target, found: Found, added: list[ColumnDefinition], *, replaced: bool) -> None:
+    for problem, fix in _different_columns(target.definition, found, replaced=replaced):
+        raise _refusal(target, problem, fix)
     for column in added:
         if target.contract.schema_policy == "freeze":
             raise _refusal(
@@ -125,8 +127,6 @@ def _refuse_differences(target: Target, found: Found, added: list[ColumnDefiniti
             raise _refusal(
                 target, f"has no column {column.name!r}", "make it nullable in the contract or drop the table"
             )
-    for problem, fix in _different_columns(target.definition, found):
-        raise _refusal(target, problem, fix)
     for problem in () if replaced else _different_storage(target, found):
         raise _refusal(target, problem, "run a full refresh, which builds the table anew, or restore the contract")
 
@@ -135,9 +135,11 @@ def _refusal(target: Target, problem: str, fix: str) -> Rejected:
     return Rejected(f"{target.table}: clickhouse table {target.store.database}.{target.table} {problem}; {fix}")
 
 
-def _different_columns(definition: TableDefinition, found: Found) -> Iterator[tuple[str, str]]:
+def _different_columns(definition: TableDefinition, found: Found, *, replaced: bool) -> Iterator[tuple[str, str]]:
     wanted = {column.name: column.type for column in definition.columns}
     for name, kind in found.columns.items():
+        if name == VERSION and replaced:  # it goes with the engine
+            continue
         if name not in wanted:
             yield f"has a column {name!r} that the contract lacks", "add it to the contract or drop the column"
         elif wanted[name] != kind:

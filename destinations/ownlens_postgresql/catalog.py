@@ -24,7 +24,11 @@ class ExistingColumn:
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """One foreign key; `child` is qualified and quoted. `is_own` says that the table asked for references itself."""
+    """One foreign key; `child` is qualified and quoted.
+
+    `validated` says that there is nothing to validate: NOT ENFORCED is its owner's word. `is_own` says that the table
+    asked for references itself.
+    """
 
     name: str
     child: str
@@ -141,6 +145,61 @@ con.confrelid IN {_TREE} AND NOT EXISTS (
     SELECT FROM pg_constraint AS whole WHERE whole.oid = con.conparentid AND whole.confrelid IN {_TREE})
 """
 
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """What makes a table unfit to be loaded: `name` is the table or index, qualified and quoted."""
+
+    kind: str
+    name: str
+    column: str = ""
+
+
+def storage_risks(connection: Connection, oid: int) -> list[Risk]:
+    """Return what of a table is not kept like the ledger: unlogged, foreign, or in an inheritance child."""
+    return [Risk(*row) for row in connection.run(_STORAGE_RISKS.format(tree=_TREE), oid)]
+
+
+_STORAGE_RISKS = """
+SELECT CASE WHEN c.relkind = 'f' THEN 'foreign' ELSE 'unlogged' END, c.oid::regclass::text
+FROM pg_class AS c WHERE c.oid IN {tree} AND (c.relkind = 'f' OR c.relkind = 'r' AND c.relpersistence <> 'p')
+UNION ALL
+SELECT 'child', i.inhrelid::regclass::text
+FROM pg_inherits AS i JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r' WHERE p.oid = $1::bigint::oid
+ORDER BY 1, 2
+"""
+
+
+def key_risks(connection: Connection, oid: int, key: Iterable[str]) -> list[Risk]:
+    """Return what of a key takes different texts for equal, columns and indexes, and constraints that are deferrable.
+
+    ON CONFLICT takes every unique index over a key's columns, whatever its collation, and none that is deferrable.
+    """
+    return [Risk(*row) for row in connection.run(_KEY_RISKS, oid, json.dumps(sorted(key)))]
+
+
+_KEY_RISKS = """
+SELECT 'column', a.attrelid::regclass::text, a.attname::text
+FROM pg_attribute AS a JOIN pg_collation AS l ON l.oid = a.attcollation AND NOT l.collisdeterministic
+WHERE a.attrelid = $1::bigint::oid AND a.attnum > 0 AND $2::text::jsonb ? a.attname::text
+UNION ALL
+SELECT 'index', i.indexrelid::regclass::text, a.attname::text
+FROM pg_index AS i
+CROSS JOIN LATERAL unnest(i.indkey::smallint[], i.indcollation::oid[]) AS k(number, collation_oid)
+JOIN pg_collation AS l ON l.oid = k.collation_oid AND NOT l.collisdeterministic
+JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number AND a.attcollation <> l.oid
+WHERE i.indrelid = $1::bigint::oid AND i.indisunique AND $2::text::jsonb ? a.attname::text
+UNION ALL
+SELECT 'deferrable', quote_ident(con.conname), ''
+FROM pg_constraint AS con
+WHERE con.conrelid = $1::bigint::oid AND con.contype IN ('p', 'u') AND con.condeferrable
+    AND cardinality(con.conkey) = jsonb_array_length($2::text::jsonb)
+    AND NOT EXISTS (
+        SELECT FROM pg_attribute AS a WHERE a.attrelid = con.conrelid AND a.attnum = ANY (con.conkey)
+        AND NOT $2::text::jsonb ? a.attname::text)
+ORDER BY 1, 2
+"""
+
 # search_path holds the catalogue only, so that regclass prints every other name qualified.
 _FOREIGN_KEYS = """
 SELECT con.conname::text, con.conrelid::regclass::text,
@@ -149,7 +208,7 @@ SELECT con.conname::text, con.conrelid::regclass::text,
     con.confrelid::bigint,
     ARRAY(SELECT a.attname::text FROM unnest(con.confkey) WITH ORDINALITY AS k(number, place)
           JOIN pg_attribute AS a ON a.attrelid = con.confrelid AND a.attnum = k.number ORDER BY k.place),
-    con.convalidated, con.conrelid IN {tree}
+    con.convalidated OR NOT coalesce((to_jsonb(con) ->> 'conenforced')::boolean, true), con.conrelid IN {tree}
 FROM pg_constraint AS con
 WHERE con.contype = 'f' AND {which}
 ORDER BY con.conname

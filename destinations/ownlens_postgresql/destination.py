@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from datetime import date
 from itertools import chain
 from typing import ClassVar
 
@@ -15,14 +16,15 @@ from ownlens_plugins.api import Destination, LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import CommitUnknown, Rejected, Retryable
 from ownlens_plugins.faults import reach
-from ownlens_plugins.powers import SqlValidationTarget
+from ownlens_plugins.powers import SliceCounts, SqlValidationTarget
 
-from . import sql
+from . import kept, sql
 from .applying import Applying
 from .catalog import tables_named
 from .columns import as_contract
 from .config import PostgreSQLConfig, PostgreSQLOptions
 from .connection import Connection
+from .counting import Counting
 from .database import Database
 from .errors import Context, is_forbidden, is_missing, translate
 from .identity import Identity, Standing
@@ -52,7 +54,7 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         self._ledger = Ledger(config.ledger_schema, config.db_schema)
         self._identity = Identity(config.db_schema, self._ledger)
         self._ensured: dict[str, Wanted] = {}
-        # Tables of which a load was found here: a later load of them is no beginning.
+        # Tables of which a load was found or made here: a later load of them is no beginning.
         self._vouched: set[str] = set()
         self._lock = threading.Lock()
 
@@ -101,9 +103,9 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         self.require_strategy(plan)
         self._ensure(plan, options)
         reach("stage_open")
-        vouched = plan.table in self._vouched
+        vouch, vouched = self._vouched.add, plan.table in self._vouched
         return PostgreSQLSession(
-            self._database, self.config, self._ledger, plan, options, self._forget_table, vouched=vouched
+            self._database, self.config, self._ledger, plan, options, self._forget_table, vouch, vouched=vouched
         )
 
     def release(self, plan: LoadPlan) -> LoadResult | None:
@@ -138,6 +140,14 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
     def _has_aside(self, table: str) -> bool:
         with self._database.transaction(self._database.context(table), reading=True) as connection:
             return self._ledger.has_aside(connection, table)
+
+    def kept_counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return the rows that wait for their parents, by table and reason."""
+        return kept.counts(self._database, self._ledger, self.config.db_schema)
+
+    def kept_rows(self, table: str) -> pa.RecordBatchReader:
+        """Stream a table's rows that wait for their parents, oldest first."""
+        return kept.rows(self._database, self._ledger, self.config.db_schema, table)
 
     def _options(self, plan: LoadPlan) -> PostgreSQLOptions:
         if not isinstance(plan.options, PostgreSQLOptions):
@@ -191,6 +201,15 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
             names = sql.listed(plan.contract.column_names)
             for batch in connection.stream(f"SELECT {names} FROM {sql.qualified(schema, plan.table)}"):
                 yield as_contract(batch, plan.schema)
+
+    def count(self, plan: LoadPlan) -> SliceCounts:
+        """Count what the table shows of the plan's slice."""
+        with self._database.transaction(self._database.context(plan.table), reading=True) as connection:
+            return Counting(connection, self.config.db_schema, self._ledger, plan).count()
+
+    def kept_since(self, plan: LoadPlan) -> date | None:  # noqa: ARG002  # the same for every table
+        """Return None: nothing here leaves a table by its age."""
+        return None
 
     def check(self) -> None:
         """Connect and return.

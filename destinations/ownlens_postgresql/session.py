@@ -29,6 +29,7 @@ class PostgreSQLSession(LoadSession):
         plan: LoadPlan,
         options: PostgreSQLOptions,
         forget_table: Callable[[str], None],
+        vouch: Callable[[str], None],
         *,
         vouched: bool,
     ) -> None:
@@ -38,6 +39,7 @@ class PostgreSQLSession(LoadSession):
         self._plan = plan
         self._options = options
         self._forget_table = forget_table
+        self._vouch = vouch
         self._identity = Identity(config.db_schema, ledger)
         self._vouched = vouched
         self._started = time.monotonic()
@@ -60,6 +62,7 @@ class PostgreSQLSession(LoadSession):
             # The table may have changed since it was opened: look at it again before the next load.
             self._forget_table(self._plan.table)
             raise
+        self._vouch(self._plan.table)
         reach("after_commit")
         reach("cleanup")
         return result

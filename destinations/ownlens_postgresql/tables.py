@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ownlens_plugins.contracts import Column, Reference, TableContract
 from ownlens_plugins.errors import Rejected
@@ -16,7 +16,9 @@ from .catalog import (
     constraint_names,
     find_table,
     foreign_keys_from,
+    key_risks,
     schema_exists,
+    storage_risks,
     tables_named,
     unique_keys,
 )
@@ -42,6 +44,11 @@ def ensure_table(
     connection.run(_LOCK, f"{schema}.{contract.table}")
     if not (ledger.exists(connection) and schema_exists(connection, schema)):
         _make_schemas(connection, schema, ledger)
+    if unlogged := ledger.unlogged(connection):
+        raise Rejected(
+            f"{contract.table}: postgresql's ledger table {unlogged} is UNLOGGED: a crash of the server would empty "
+            f"it, and loads would be repeated; run ALTER TABLE {unlogged} SET LOGGED"
+        )
     existing = find_table(connection, schema, contract.table)
     if existing is None:
         connection.run(sql.create_table(sql.qualified(schema, contract.table), contract))
@@ -86,11 +93,54 @@ def _problems(connection: Connection, schema: str, contract: TableContract, exis
     if existing.kind not in (ORDINARY, PARTITIONED):
         yield "is not a table; rename what has its name, or rename the contract's table"
         return
+    table = sql.qualified(schema, contract.table)
+    yield from _storage_problems(connection, table, existing)
+    yield from _key_problems(connection, table, contract, existing)
     yield from _missing_problems(contract, existing)
     yield from _column_problems(contract, existing)
     if frozenset(contract.key) not in unique_keys(connection, existing.oid):
         key = sql.listed(contract.key)
-        yield f"has no unique key ({key}); run ALTER TABLE {sql.qualified(schema, contract.table)} ADD UNIQUE ({key})"
+        yield f"has no unique key ({key}); run ALTER TABLE {table} ADD UNIQUE ({key})"
+
+
+def _storage_problems(connection: Connection, table: str, existing: ExistingTable) -> Iterator[str]:
+    for risk in storage_risks(connection, existing.oid):
+        if risk.kind == "unlogged":
+            yield (
+                f"keeps {risk.name} UNLOGGED: a crash of the server empties it, and the ledger would not know; "
+                f"run ALTER TABLE {risk.name} SET LOGGED"
+            )
+        elif risk.kind == "foreign":
+            yield (
+                f"has the foreign table {risk.name} as a partition, which does not commit with the ledger; "
+                f"run ALTER TABLE {table} DETACH PARTITION {risk.name}"
+            )
+        else:
+            yield (
+                f"has the inheritance child {risk.name}, in which no unique key of the table holds: rows would be "
+                f"there twice; run ALTER TABLE {risk.name} NO INHERIT {table}"
+            )
+
+
+def _key_problems(
+    connection: Connection, table: str, contract: TableContract, existing: ExistingTable
+) -> Iterator[str]:
+    for risk in key_risks(connection, existing.oid, contract.key):
+        if risk.kind == "deferrable":
+            yield (
+                f"has the deferrable constraint {risk.name} over its key, which ON CONFLICT does not take; "
+                f"run ALTER TABLE {table} DROP CONSTRAINT {risk.name}, ADD UNIQUE ({sql.listed(contract.key)})"
+            )
+            continue
+        cure = f"DROP INDEX {risk.name}"
+        if risk.kind == "column":
+            kind = type_name(contract.column(risk.column).type)
+            column = sql.quote(risk.column)
+            cure = f'ALTER TABLE {risk.name} ALTER COLUMN {column} TYPE {kind} COLLATE pg_catalog."default"'
+        yield (
+            f"compares key column {risk.column!r} by a nondeterministic collation: a row would replace another one; "
+            f"run {cure}"
+        )
 
 
 def _missing_problems(contract: TableContract, existing: ExistingTable) -> Iterator[str]:
@@ -144,6 +194,7 @@ def _add_references(
 ) -> bool:
     wanted = {reference.table for reference in contract.references}
     parents = tables_named(connection, schema, wanted) if wanted else {}
+    _check_parents(connection, schema, contract, parents)
     keys = foreign_keys_from(connection, existing.oid) if existing else []
     for reference in contract.references:
         if reference.table in parents:
@@ -151,6 +202,18 @@ def _add_references(
             if not any(key.validated for key in found):
                 _add_reference(connection, schema, contract, reference, found, existing)
     return len(parents) == len(wanted)
+
+
+def _check_parents(connection: Connection, schema: str, contract: TableContract, parents: Mapping[str, int]) -> None:
+    """Refuse parents that a query shows, and a foreign key does not see."""
+    for name, oid in parents.items():
+        children = [risk.name for risk in storage_risks(connection, oid) if risk.kind == "child"]
+        if children and name != contract.table:
+            table = sql.qualified(schema, name)
+            raise Rejected(
+                f"{contract.table}: postgresql table {table} has the inheritance child {children[0]}, whose rows no "
+                f"foreign key sees; run ALTER TABLE {children[0]} NO INHERIT {table}, or set foreign_keys: ignore"
+            )
 
 
 def _matches(key: ForeignKey, reference: Reference, parent: int) -> bool:

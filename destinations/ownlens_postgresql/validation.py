@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import date, timedelta
-
 import sqlalchemy as sa
 
 from ownlens_plugins.api import LoadPlan, TouchedSlice, new_attempt
-from ownlens_plugins.contracts import Kind, LogicalType
 
 from . import sql
 from .config import PostgreSQLConfig
 from .connection import Connection
+from .counting import bounds
 
 # A reserved prefix: no contract can name a table like this.
 PREFIX = "_ownlens_validation_"
@@ -36,29 +33,13 @@ def create_view(connection: Connection, schema: str, plan: LoadPlan, touched: To
     """Create a view of the touched slice beside its table, where its references find their parents; return its name."""
     name = f"{PREFIX}{_now(connection)}_{new_attempt()}"
     column = plan.contract.column(touched.column)
-    slice_ = " AND ".join(_bounds(sql.quote(column.name), column.type, touched))
+    slice_ = " AND ".join(bounds(sql.quote(column.name), column.type, touched))
     names = sql.listed(plan.contract.column_names)
     connection.run(
         f"CREATE VIEW {sql.qualified(schema, name)} AS SELECT {names} FROM {sql.qualified(schema, plan.table)} "
         f"WHERE {slice_}"
     )
     return name
-
-
-def _bounds(column: str, type_: LogicalType, touched: TouchedSlice) -> Iterator[str]:
-    after = None if touched.last == date.max else touched.last + timedelta(days=1)
-    yield f"{column} >= {_moment(touched.first, type_)}"
-    if after is not None:
-        yield f"{column} < {_moment(after, type_)}"
-
-
-def _moment(day: date, type_: LogicalType) -> str:
-    """Return the beginning of a day as a constant of the column's type; days of timestamps are days of UTC."""
-    if type_.kind is Kind.DATE:
-        return f"date {sql.literal(day.isoformat())}"
-    if type_.kind is Kind.TIMESTAMP:
-        return f"timestamp {sql.literal(f'{day.isoformat()} 00:00:00')}"
-    return f"timestamptz {sql.literal(f'{day.isoformat()} 00:00:00+00')}"
 
 
 def _now(connection: Connection) -> str:

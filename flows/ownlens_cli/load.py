@@ -81,7 +81,7 @@ def run_request(request, settings: Profile, *, as_json: bool) -> int:  # type: i
     """Run a request in the flow and print its summary. The request's class would import Prefect, so it is not named.
 
     Returns:
-        0 when all went well, 1 when a load or validation failed, 3 when rows without a usable key were set aside,
+        0 when all went well, 1 when a load or validation failed, 3 when rows were refused that were not before,
         130 or 143 when a signal stopped the run.
     """
     from ownlens_flows.run import destination_names, select_contracts

@@ -15,9 +15,11 @@ from .environment import quiet_dependencies
 # One file per command. Importing only the one that is called keeps `ownlens plugins` from starting Prefect.
 COMMANDS = {
     "load": "Load tables into the destinations.",
+    "status": "Tell how far each destination has come, and what is not validated.",
     "demo": "Run the whole load path on an embedded newsroom.",
     "sandbox": "Start, stop or list the servers of a whole stack to look at.",
     "show": "Print rows that landed in a destination.",
+    "quarantine": "List, show and replay refused rows.",
     "contracts": "Check the contracts, or show one resolved.",
     "plugins": "List the installed destinations.",
 }
@@ -46,7 +48,7 @@ def cli() -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code: 0 well, 1 failed, 2 wrong usage, 3 rows without a usable key."""
+    """Run a command line and return its exit code: 0 well, 1 failed, 2 wrong usage, 3 newly refused rows."""
     quiet_dependencies()
     try:
         code = cli.main(args=None if arguments is None else list(arguments), standalone_mode=False)

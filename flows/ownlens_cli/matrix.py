@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ownlens_flows.report import RunReport, totals
 from ownlens_plugins.engine.outcomes import LoadOutcome, Status
+from ownlens_plugins.engine.standing import Standing
 
 Cell = Text | str
 _MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "owed": ("?", "yellow"), "not run": ("·", "dim")}
@@ -26,9 +27,9 @@ def loads_table(report: RunReport, width: int) -> Table:
     for name in destinations:
         for header in (f"{name}\nrows", "\n+ins ~upd", "\nrows/s", "\n"):
             table.add_column(header, justify="right", no_wrap=True)
-    for name in dict.fromkeys(table_name for table_name, _ in sorted(report.outcomes)):
+    for name in dict.fromkeys(table_name for (table_name, _), _ in report.in_order()):
         cells = [report.outcomes.get((name, destination)) for destination in destinations]
-        if any(cell is not None and cell.status is not Status.NOTHING_NEW for cell in cells):
+        if any(cell is not None and _tells(report, cell) for cell in cells):
             table.add_row(name, *(part for cell in cells for part in _cell(report, cell)))
     return table
 
@@ -43,15 +44,21 @@ def _table(columns: Sequence[tuple[str, str]]) -> Table:
 def _lines(report: RunReport) -> Table:
     right = ("rows", "+ins ~upd", "rows/s", "")
     table = _table([("table", "left"), ("in", "left"), *((name, "right") for name in right)])
-    for (name, destination), outcome in sorted(report.outcomes.items()):
-        if outcome.status is not Status.NOTHING_NEW:
+    for (name, destination), outcome in report.in_order():
+        if _tells(report, outcome):
             table.add_row(name, destination, *_cell(report, outcome))
     return table
 
 
+def _tells(report: RunReport, outcome: LoadOutcome) -> bool:
+    """Say whether a load is worth a line: it did something, or what an earlier run left was validated."""
+    return outcome.status is not Status.NOTHING_NEW or report.validation(_key(outcome)) != "not run"
+
+
 def _cell(report: RunReport, outcome: LoadOutcome | None) -> Iterator[Cell]:
     if outcome is None or outcome.status is Status.NOTHING_NEW:
-        yield from (Text("-", style="dim"), "", "", "")
+        mark = "" if outcome is None or not _tells(report, outcome) else _mark(report.validation(_key(outcome)))
+        yield from (Text("-", style="dim"), "", "", mark)
         return
     if outcome.status is not Status.LOADED:
         yield from (Text(outcome.status.value, style="red"), "", "", Text("✗", style="red"))
@@ -59,13 +66,21 @@ def _cell(report: RunReport, outcome: LoadOutcome | None) -> Iterator[Cell]:
     yield f"{outcome.rows:,}"
     yield _changes(outcome)
     yield f"{outcome.rows_per_second:,.0f}"
-    yield _mark(report.validation((outcome.table, outcome.destination)))
+    yield _mark(report.validation(_key(outcome)))
+
+
+def _key(outcome: LoadOutcome) -> tuple[str, str]:
+    return outcome.table, outcome.destination
 
 
 def _changes(outcome: LoadOutcome) -> Text:
     text = Text(f"+{outcome.inserted:,}")
     if outcome.updated:
         text.append(f" ~{outcome.updated:,}", style="cyan")
+    if outcome.deleted:
+        text.append(f" -{outcome.deleted:,}", style="magenta")
+    if outcome.spared:
+        text.append(f" ={outcome.spared:,}", style="yellow")
     if outcome.rejected:
         text.append(f" !{outcome.rejected:,}", style="yellow")
     if outcome.released:
@@ -80,7 +95,7 @@ def _mark(validation: str) -> Text:
 
 def destinations_table(report: RunReport) -> Table:
     """Return one line of totals for each destination."""
-    right = ("loads", "failed", "rows", "inserted", "updated", "unchanged", "rejected", "validated")
+    right = ("loads", "failed", "rows", "inserted", "updated", "unchanged", "deleted", "rejected", "validated")
     table = _table([("destination", "left"), *((name, "right") for name in right)])
     for name in sorted({destination for _, destination in report.outcomes}):
         outcomes = [outcome for outcome in report.outcomes.values() if outcome.destination == name]
@@ -90,11 +105,23 @@ def destinations_table(report: RunReport) -> Table:
 
 def _totals(report: RunReport, name: str, outcomes: list[LoadOutcome]) -> Iterator[str]:
     yield f"{sum(outcome.status in (Status.LOADED, Status.NOTHING_NEW) for outcome in outcomes)}"
-    yield f"{sum(outcome.status in (Status.FAILED, Status.SKIPPED) for outcome in outcomes)}"
+    yield f"{sum(outcome.status in (Status.FAILED, Status.SKIPPED, Status.STOPPED) for outcome in outcomes)}"
     yield from (f"{value:,}" for value in totals(outcomes).values())
     passed = sum(1 for _, destination in report.validations if destination == name)
     failed = sum(1 for _, destination in report.invalid if destination == name)
     yield f"{passed} passed" + (f", {failed} failed" if failed else "")
+
+
+def standings_table(standings: Sequence[Standing]) -> Table:
+    """Return one line for each table and destination, those that need a person first, with the reason."""
+    right = ("set", "newest", "behind", "refused")
+    table = _table([("table", "left"), ("in", "left"), *((name, "right") for name in right), ("validation", "left")])
+    table.add_column("reason", overflow="fold")
+    for one in standings:
+        numbers = (f"{number:,}" for number in (one.position, one.newest, one.behind, one.refused))
+        style = "" if one.well else "red"
+        table.add_row(one.table, one.destination, *numbers, Text(one.validation, style=style), Text(one.reason))
+    return table
 
 
 def stdout_console() -> Console:

@@ -55,7 +55,10 @@ def _rows(detail: Any) -> int:
 
 
 def print_report(report: RunReport) -> None:
-    """Print the summary on stdout: the loads, the totals of each destination, then what failed on stderr."""
+    """Print the summary on stdout: the loads, the totals of each destination, then what failed on stderr.
+
+    Among the loads, those that need a person come first.
+    """
     out = stdout_console()
     if any(outcome.status is not Status.NOTHING_NEW for outcome in report.outcomes.values()):
         out.print(loads_table(report, out.width))
@@ -66,7 +69,7 @@ def print_report(report: RunReport) -> None:
 
 def print_failures(report: RunReport) -> None:
     """Print each failure in one line on stderr."""
-    lines = [*report.failures, *(rejection.message for rejection in report.rejections)]
+    lines = [*report.failures, *(rejection.message for rejection in report.rejections), *report.untold]
     for line in lines[:MOST_FAILURES]:
         console.print(Text(f"ownlens: {line}", style="red"), soft_wrap=True)
     if len(lines) > MOST_FAILURES:

@@ -14,6 +14,7 @@ from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import quote
 
 from ownlens_plugins.engine.outcomes import LoadOutcome, StageOutcome, Status
+from ownlens_plugins.engine.quarantining import refused_line
 from ownlens_plugins.errors import OwnLensError, Stopped, ValidationFailed
 
 from .cancelling import watching
@@ -180,13 +181,10 @@ class Driver:
         if manifest is None:
             return
         self.report.staged_rows += manifest.rows
-        if manifest.key_violations:
-            where = self.run.area.address(manifest.quarantine or "")
-            message = (
-                f"{outcome.table}: {manifest.key_violations} rows have a null or repeated key and went to no "
-                f"destination; correct them in the source (they are kept in {where})"
-            )
-            self.report.rejections.append(Rejection(outcome.table, manifest.key_violations, message))
+        if manifest.rejected:
+            line = refused_line(manifest, self.run.area.address(manifest.quarantine or ""))
+            logger.warning("%s", line)
+            self.report.rejections.append(Rejection(outcome.table, manifest.rejected, line, manifest.reasons))
 
     def _note_failure(self, step: Step, error: BaseException) -> None:
         reason = str(error)

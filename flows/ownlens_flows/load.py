@@ -16,6 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from ownlens_plugins.errors import OwnLensError
 
 from .driving import Driver
+from .parameters import tell_unknown_parameters
 from .report import RunReport
 from .reporting import tell_all, tell_failure
 from .request import LoadRequest
@@ -31,7 +32,7 @@ RUNNER: Any = ThreadPoolTaskRunner(max_workers=MAX_THREADS)
 EVERYTHING = LoadRequest()
 
 
-@flow(name="load-tables", task_runner=RUNNER, persist_result=False)
+@flow(name="load-tables", task_runner=RUNNER, persist_result=False, on_crashed=[tell_unknown_parameters])
 def load_tables(request: LoadRequest = EVERYTHING) -> State[Any]:
     """Load the requested tables into the requested destinations, each staged set exactly once."""
     if (ours := logging.getLogger("ownlens")).level == logging.NOTSET:
@@ -45,7 +46,7 @@ def load_tables(request: LoadRequest = EVERYTHING) -> State[Any]:
 
 
 def roll_up(report: RunReport) -> State[Any]:
-    """Return the state of a run: one failed load, failed validation or row without a usable key fails it."""
+    """Return the state of a run: one failed load, failed validation or newly refused row fails it."""
     message = "; ".join([report.message(), *report.untold])
     if report.succeeded and not report.rejections:
         return Completed(message=message)

@@ -17,11 +17,16 @@ _ORDER = (Status.FAILED, Status.SKIPPED, Status.STOPPED, Status.LOADED, Status.N
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Rows of a table that staging set aside because they break its key; they need a person."""
+    """Rows of a table that staging refused in this run; they need a person."""
 
     table: str
     rows: int
     message: str
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """Return the rejection as JSON values; `reasons` counts rows, commonest first."""
+        return {"table": self.table, "rows": self.rows, "reasons": dict(self.reasons), "message": self.message}
 
 
 @dataclass
@@ -72,7 +77,7 @@ class RunReport:
             "invalid": len(self.invalid),
             "differ": len(self.mismatches.keys() - self.invalid.keys()),
             "not validated yet": len(self.owed),
-            "rows quarantined for their key": sum(rejection.rows for rejection in self.rejections),
+            "rows refused": sum(rejection.rows for rejection in self.rejections),
         }
         parts += [f"{number} {what}" for what, number in counted.items() if number]
         return f"{len(self.outcomes)} loads: {', '.join(parts)}"
@@ -98,6 +103,7 @@ class RunReport:
             "staged_rows": self.staged_rows,
             "peak_memory_mb": round(peak_memory_mb(), 1),
             "loads": loads,
+            "refused": [rejection.document() for rejection in self.rejections],
             "errors": [*self.failures, *(rejection.message for rejection in self.rejections)],
         }
 

@@ -306,9 +306,11 @@ def _time(wanted: LogicalType, given: pa.DataType) -> Cast:
         # Arrow reads no times from text.
         times = _each(values, wanted, _clock, wanted.arrow) if pt.is_string(given) else values
         times = times.cast(wanted.arrow)
-        highest = pc.max(times.cast(pa.int64())).as_py()
-        if highest is not None and highest >= _DAY_MICROSECONDS:
+        bounds = pc.min_max(times.cast(pa.int64())).as_py()
+        if bounds["max"] is not None and bounds["max"] >= _DAY_MICROSECONDS:
             raise Unfit("is 24:00, which is no time of a day")
+        if bounds["min"] is not None and bounds["min"] < 0:
+            raise Unfit("is negative, which is no time of a day")
         return times
 
     return cast

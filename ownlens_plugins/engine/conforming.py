@@ -1,7 +1,8 @@
-"""Bring extracted rows to the contract's types: a value is kept exactly, or its row is set aside with the reason."""
+"""Bring extracted rows to the contract's types: a value is kept exactly, or its row is set aside with the reasons."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -12,8 +13,12 @@ from ..contracts import Column, TableContract
 from ..errors import SourceInvalid
 from ..stopping import safe_point
 from .casting import BAD_VALUE, Incompatible, caster
-from .refusals import RefusedRow, Unfit, raw_row
+from .refusals import NULL_KEY, Origin, RefusedRow, Unfit, refused_rows
+from .soundness import Damaged, unsound, without
 from .sources.source import REFUSED_PREFIX, Extracted
+
+_ODD_ARRAY = "array of several dimensions or with a shifted lower bound"
+Bad = defaultdict[int, list[str]]
 
 
 @dataclass
@@ -22,69 +27,114 @@ class Conformed:
 
     contract: TableContract
     extracted: Extracted
+    origin: Origin = Origin.SOURCE
     refused: list[RefusedRow] = field(default_factory=list)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield batches in the contract's schema; empty ones are left out.
 
         Raises:
-            SourceInvalid: a column's type cannot become the contract's type without changing values.
+            SourceInvalid: a column's type cannot become the contract's type without changing values, or its data
+                contradicts itself.
             Stopped: the run is to stop.
         """
-        casters = [_Caster(self.contract, column, self.extracted) for column in self.contract.columns]
+        conform = Conforming(self.contract, self.extracted.reader.schema, checked=self.extracted.checked)
         for batch in self.extracted.reader:
             safe_point(self.contract.table, "staging")
-            conformed = self._conform(batch, casters)
+            conformed, bad = conform.batch(batch)
+            if bad:
+                self.refused += refused_rows(batch, bad, self.origin, checked=self.extracted.checked)
             if conformed.num_rows:
                 yield conformed
 
-    def _conform(self, batch: pa.RecordBatch, casters: list[_Caster]) -> pa.RecordBatch:
-        bad: dict[int, str] = {}
-        arrays = [cast.column(batch, bad) for cast in casters]
-        conformed = pa.RecordBatch.from_arrays(arrays, schema=_all_nullable(self.contract.arrow_schema))
+
+class Conforming:
+    """Conforms batches of one schema.
+
+    Raises:
+        SourceInvalid: no exact cast leads from a column to the contract's type.
+    """
+
+    def __init__(self, contract: TableContract, given: pa.Schema, *, checked: bool) -> None:
+        self._schema = contract.arrow_schema
+        check_names(contract, given)
+        self._casters = [_Caster(contract, column, given, checked) for column in contract.columns]
+
+    def batch(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Bad]:
+        """Return the rows that fit, and for each other row a reason for every column that does not."""
+        bad: Bad = defaultdict(list)
+        arrays = [cast.column(batch, bad) for cast in self._casters]
+        conformed = pa.RecordBatch.from_arrays(arrays, schema=_all_nullable(self._schema))
         if bad:
-            self.refused.extend(RefusedRow(bad[index], raw_row(batch, index)) for index in sorted(bad))
             keep = [index for index in range(batch.num_rows) if index not in bad]
             conformed = conformed.take(pa.array(keep, pa.int64()))
-        return pa.RecordBatch.from_arrays(conformed.columns, schema=self.contract.arrow_schema)
+        return pa.RecordBatch.from_arrays(conformed.columns, schema=self._schema), bad
 
 
 def _all_nullable(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field.with_nullable(True) for field in schema])
 
 
+def check_names(contract: TableContract, given: pa.Schema) -> None:
+    """Refuse column names that Python cannot read.
+
+    Raises:
+        SourceInvalid: a name is not valid UTF-8.
+    """
+    try:
+        _ = given.names
+    except UnicodeDecodeError:
+        raise unreadable_name(contract) from None
+
+
+def unreadable_name(contract: TableContract) -> SourceInvalid:
+    """Return the error for a column name that is no text."""
+    return SourceInvalid(f"{contract.table}: a column's name is not valid UTF-8; rename it in the source")
+
+
 class _Caster:
     """Casts one column of every batch and notes the rows whose value cannot be kept."""
 
-    def __init__(self, contract: TableContract, column: Column, extracted: Extracted) -> None:
-        self._column = column
-        schema = extracted.reader.schema
-        self._index = schema.get_field_index(column.name)
+    def __init__(self, contract: TableContract, column: Column, given: pa.Schema, checked: bool) -> None:
+        self._table, self._column = contract.table, column
+        self._index = given.get_field_index(column.name)
         if self._index < 0:
             raise SourceInvalid(f"{contract.table}: column {column.name!r} must arrive exactly once; add or rename it")
-        self._refused = schema.get_field_index(REFUSED_PREFIX + column.name)
-        self._cast = caster_for(contract, column, schema.field(self._index).type, extracted.checked)
+        self._refused = given.get_field_index(REFUSED_PREFIX + column.name)
+        self._cast = caster_for(contract, column, given.field(self._index).type, checked)
 
-    def column(self, batch: pa.RecordBatch, bad: dict[int, str]) -> pa.Array:
-        values = batch.column(self._index)
-        wrong: dict[int, str] = {}
-        array = cast_bisecting(values, self._cast, self._column.type.arrow, wrong)
-        for index, reason in wrong.items():
-            bad.setdefault(index, f"{self._column.name}: {reason or f'does not fit {self._column.type} exactly'}")
-        self._note(self._refused_rows(batch), "array of several dimensions or with a shifted lower bound", bad)
+    def column(self, batch: pa.RecordBatch, bad: Bad) -> pa.Array:
+        array, wrong = self._converted(batch.column(self._index))
+        for index in self._refused_rows(batch):
+            wrong[index] = _ODD_ARRAY
         # Asked of the cast values: a dictionary can hold nulls that its indices do not show.
         if not self._column.nullable and array.null_count:
-            self._note(pc.is_null(array), "is null, but the contract does not allow it", bad)
+            for index in pc.indices_nonzero(pc.is_null(array)).to_pylist():
+                wrong.setdefault(index, f"{NULL_KEY}, but the contract does not allow it")
+        for index, reason in wrong.items():
+            bad[index].append(f"{self._column.name}: {reason}")
         return array
 
-    def _refused_rows(self, batch: pa.RecordBatch) -> pa.Array | None:
-        return None if self._refused < 0 else batch.column(self._refused)
+    def _converted(self, values: pa.Array) -> tuple[pa.Array, dict[int, str]]:
+        # Before any cast: kernels read text as if it were UTF-8, and offsets as if they were right.
+        try:
+            wrong = unsound(values)
+        except Damaged:
+            raise SourceInvalid(
+                f"{self._table}: the data of column {self._column.name!r} contradicts itself (offsets, indices or "
+                "lengths); write the file or frame anew with a sound library"
+            ) from None
+        unfit: dict[int, str] = {}
+        array = cast_bisecting(without(values, wrong), self._cast, self._column.type.arrow, unfit)
+        return array, {
+            index: reason or f"does not fit {self._column.type} exactly" for index, reason in unfit.items()
+        } | wrong
 
-    def _note(self, mask: pa.Array | None, reason: str, bad: dict[int, str]) -> None:
-        if mask is None or not pc.any(mask).as_py():
-            return
-        for index in pc.indices_nonzero(mask).to_pylist():
-            bad.setdefault(index, f"{self._column.name}: {reason}")
+    def _refused_rows(self, batch: pa.RecordBatch) -> list[int]:
+        if self._refused < 0 or batch.column(self._refused).null_count == batch.num_rows:
+            return []
+        rows: list[int] = pc.indices_nonzero(pc.is_valid(batch.column(self._refused))).to_pylist()
+        return rows
 
 
 def caster_for(

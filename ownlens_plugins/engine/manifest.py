@@ -16,6 +16,8 @@ from .sources.source import Seen
 FORMAT = 1
 Content = bytes
 DayRows = Mapping[str, int]
+# Rows of quarantines, by their set and number: (set, first row, last row), in order.
+Spans = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +25,13 @@ class Manifest:
     """One staged set. `parts[].uri` and `quarantine` are relative to the staging folder.
 
     `source` is the place that the rows came from, and `seen` what its snapshot had seen; frames have neither.
-    `day_rows` counts the source's rows by day, for tables extracted by days. `files` are
-    the fingerprints of its files, for sources of files, and `newest` is the greatest cursor.
-    `left_out` counts extracted rows that earlier sets hold already, `left_out_changed` those of an append that differ
-    from what was staged.
+    `day_rows` counts the source's rows by day, for tables extracted by days. `files` are the fingerprints of its files,
+    for sources of files, and `newest` is the greatest cursor. `left_out` counts extracted rows that earlier sets hold
+    already, `left_out_changed` those of an append that differ from what was staged.
+
+    `rejected` counts the rows of its quarantine: those that were refused and are news. `reasons` counts them by reason,
+    the commonest ten. `standing` names rows of older quarantines that were refused again as they are; `replayed` those
+    whose rows this set brings in.
     """
 
     table: str
@@ -55,6 +60,8 @@ class Manifest:
     left_out: int = 0
     left_out_changed: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
+    standing: Spans = ()
+    replayed: Spans = ()
 
     def to_json(self) -> Content:
         """Return the manifest as the bytes of its object."""
@@ -77,6 +84,8 @@ class Manifest:
         values["covers"] = _covers(values.get("covers"))
         values["seen"] = seen_of(values.get("seen"))
         values["newest"] = _moment(values.get("newest"))
+        for name in ("standing", "replayed"):
+            values[name] = tuple(tuple(span) for span in values.get(name, ()))
         values["staged_at"] = datetime.fromisoformat(values["staged_at"])
         return Manifest(**values)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -27,15 +26,22 @@ from .drafts import DraftParts
 from .leaving_out import KnownSet, Repeated, appends, find_repeated
 from .manifest import Manifest, set_digest
 from .progress import Progress
-from .refusals import RefusedRow, raw_row
+from .quarantining import (
+    FILE,
+    Refusals,
+    is_failing,
+    newly_refused,
+    numbers_of,
+    open_rows,
+    refuse_if_failing,
+    write_quarantine,
+)
+from .refusals import Origin, RefusedRow, breaks_key, commonest, repeated_rows
 from .sources.source import Extracted
 from .sweeping import DRAFT_PREFIX, sweep, sweep_objects
 from .transforming import transformed
 from .uniqueness import find_doubles, take_out
 from .windows import StageRequest, since_refresh
-
-_REPEATED = "key: another row of this set has the same key, and an append takes each key once"
-_NULL_KEY = "is null"
 
 
 class StagingArea:
@@ -101,10 +107,32 @@ class StagingArea:
         """
         with self._draft_folder(contract.table) as folder:
             draft = self._write(contract, extracted, folder, request)
-            _refuse_if_failing(contract, draft.refused)
+            self._refuse_if_failing(contract, draft, request)
             self._refuse_if_emptied(contract, draft, request)
             with self._explained(contract.table, "publish a set"):
-                return self._publish(contract, draft, request)
+                manifest = self._publish(contract, draft, request)
+                self._folder.remove(_unpublished(contract.table))
+                return manifest
+
+    def _refuse_if_failing(self, contract: TableContract, draft: _Draft, request: StageRequest) -> None:
+        # Rows that are refused again in a window say nothing about its new rows; a whole table or day is judged whole.
+        counted = draft.news if request.extraction is Extraction.WINDOW else draft.refused
+        if is_failing(contract, len(counted), draft.rows):
+            where = self._folder.uri(_unpublished(contract.table))
+            with self._explained(contract.table, "keep the refused rows"):
+                self._keep_unpublished(contract.table, counted, draft.parts.folder.with_name("unpublished"))
+            refuse_if_failing(contract, counted, draft.rows, f"{where}/{FILE}")
+
+    def _keep_unpublished(self, table: str, refused: list[RefusedRow], draft: Path) -> None:
+        write_quarantine(refused, draft)
+        self._folder.remove(_unpublished(table))
+        self._bring(draft, _unpublished(table))
+
+    def unpublished(self, table: str) -> str | None:
+        """Return the address of the refused rows of a set that was not published, if the newest attempt was not."""
+        name = f"{_unpublished(table)}/{FILE}"
+        with self._explained(table, "look for refused rows"):
+            return self._folder.uri(name) if name in self._folder.list(_unpublished(table)) else None
 
     @contextmanager
     def _draft_folder(self, table: str) -> Iterator[Path]:
@@ -127,15 +155,20 @@ class StagingArea:
         parts = DraftParts(contract, folder / "parts")
         parts.write(conformed.batches())
         refused = conformed.refused
-        if self._registry.has_transforms and parts.rows and not request.keys_only:
+        if self._registry.has_transforms and parts.rows and not (request.keys_only or request.transformed):
             parts, more = self._transform(contract, parts, folder)
             refused += more
         doubles = take_out(find_doubles(contract, parts.files), contract)
         if contract.version_by is None:
-            refused += _repeated(doubles)
+            refused += [row for batch in doubles for row in repeated_rows(batch)]
         # A key that cannot be kept is in no store: nothing hangs on it.
-        kept = [] if request.keys_only else refused
-        return _Draft(parts, kept, self._leave_out(contract, parts, request))
+        refused = [] if request.keys_only else refused
+        repeated = self._leave_out(contract, parts, request)
+        if request.once or not refused:  # a frame's report is about the frame, whatever came before
+            return _Draft(parts, refused, repeated, Refusals(refused))
+        with self._explained(contract.table, "read the quarantine"):
+            refusals = newly_refused(self._folder.uri, self.manifests(contract.table), refused)
+        return _Draft(parts, refused, repeated, refusals)
 
     def _refuse_if_emptied(self, contract: TableContract, draft: _Draft, request: StageRequest) -> None:
         """Refuse a set that would take a table from some rows to none, unless the contract allows it.
@@ -143,7 +176,7 @@ class StagingArea:
         Raises:
             Rejected: it would.
         """
-        emptied = request.extraction is Extraction.WHOLE and not draft.parts.kept
+        emptied = request.extraction is Extraction.WHOLE and not draft.rows
         if request.extraction is Extraction.DAYS and request.day_rows is not None:
             emptied = not request.day_rows and bool(request.gone)
         if emptied and not contract.allow_empty and self._has_rows(contract.table):
@@ -177,7 +210,7 @@ class StagingArea:
         with transformed(contract, self._registry, parts.files) as changed:
             if changed is None:
                 return parts, []
-            conformed = Conformed(contract, changed)
+            conformed = Conformed(contract, changed, Origin.TRANSFORM)
             again = DraftParts(contract, folder / "transformed")
             again.write(conformed.batches())
             return again, conformed.refused
@@ -189,9 +222,9 @@ class StagingArea:
         digest = set_digest(sealed, schema, replaces=request.full_refresh, covers=covers)
         latest = self.latest(contract.table)
         after = self._following(contract, latest, request)
-        if same := self._same_content(contract, latest, digest, len(draft.refused), request):
+        if same := self._same_content(contract, latest, digest, draft, request):
             return same if request.once else None
-        if latest is not None and not sealed and not draft.refused and not (_holds_all(request) or request.gone):
+        if latest is not None and not sealed and not draft.news and not (_holds_all(request) or request.gone):
             return None
         sequence = after + 1
         folder = f"{_slug(contract.table)}/{sequence:08d}-{new_attempt()}"
@@ -202,7 +235,7 @@ class StagingArea:
             digest=digest,
             rows=sum(part.rows for part in sealed),
             bytes=sum(part.bytes for part in sealed),
-            rejected=len(draft.refused),
+            rejected=len(draft.news),
             parts=tuple(replace(part, uri=f"{folder}/{part.uri}") for part in sealed),
             extraction=request.extraction.value,
             full_refresh=request.full_refresh,
@@ -212,8 +245,8 @@ class StagingArea:
             contract_fingerprint=contract.fingerprint,
             ownlens_version=version("ownlens"),
             staged_at=datetime.now(UTC),
-            quarantine=f"{folder}/quarantine.parquet" if draft.refused else None,
-            key_violations=sum(_breaks_key(contract, row) for row in draft.refused),
+            quarantine=f"{folder}/{FILE}" if draft.news else None,
+            key_violations=sum(breaks_key(contract, row) for row in draft.news),
             covers=covers,
             source=request.source,
             seen=request.seen,
@@ -222,6 +255,9 @@ class StagingArea:
             newest=draft.parts.newest,
             left_out=draft.repeated.count,
             left_out_changed=draft.repeated.changed,
+            reasons=commonest(draft.news),
+            standing=draft.refusals.standing,
+            replayed=request.replayed,
         )
         name = _manifest_name(contract.table, sequence)
         if self._folder.create(name, manifest.to_json()):
@@ -245,32 +281,39 @@ class StagingArea:
         raise _rival(contract, newest)
 
     def _same_content(
-        self, contract: TableContract, latest: Manifest | None, digest: str, rejected: int, request: StageRequest
+        self, contract: TableContract, latest: Manifest | None, digest: str, draft: _Draft, request: StageRequest
     ) -> Manifest | None:
         if latest is None or request.full_refresh:
             return None
         # A further row that was refused is news, although the rows that were kept are the same.
-        if request.once and appends(contract):
-            known = since_refresh(self.manifests(contract.table))
+        if request.once:
+            known = since_refresh(self.manifests(contract.table)) if appends(contract) else (latest,)
+            rejected = len(draft.refused)
             return next((old for old in known if (old.digest, old.rejected) == (digest, rejected)), None)
         # An earlier set of equal content is not the same: the table may have changed and changed back. Only an append
         # keeps what it ever got.
-        same = (latest.digest, latest.rejected) == (digest, rejected)
-        return latest if same and (request.once or request.extraction is not Extraction.WINDOW) else None
+        if request.extraction is Extraction.WINDOW or latest.digest != digest or draft.news:
+            return None
+        if not _holds_all(request):
+            return latest
+        # Rows that are no longer refused are news as well: they are settled.
+        whole = [latest] if latest.extraction == Extraction.WHOLE.value else self.manifests(contract.table)
+        return latest if open_rows(whole) == numbers_of(draft.refusals.standing) else None
 
     def _upload(self, draft: _Draft, folder: str) -> None:
-        if draft.refused:
-            draft.parts.folder.mkdir(parents=True, exist_ok=True)
-            _write_quarantine(draft.refused, draft.parts.folder / "quarantine.parquet")
-        if not draft.parts.folder.exists():
-            return
+        if draft.news:
+            write_quarantine(draft.news, draft.parts.folder)
+        if draft.parts.folder.exists():
+            self._bring(draft.parts.folder, folder)
+
+    def _bring(self, draft: Path, folder: str) -> None:
         if is_s3(self.uri):
-            _copy(draft.parts.folder, self._folder.uri(folder))
+            _copy(draft, self._folder.uri(folder))
         else:
-            publish_folder(draft.parts.folder, Path(self._folder.uri(folder)))
+            publish_folder(draft, Path(self._folder.uri(folder)))
 
     def quarantined(self, manifest: Manifest) -> pa.Table | None:
-        """Return the refused rows of a set: columns `reason` and `row` (JSON text)."""
+        """Return the newly refused rows of a set: among others the columns `reason` and `row` (JSON text)."""
         if manifest.quarantine is None:
             return None
         with self._explained(manifest.table, "read the quarantine"):
@@ -287,6 +330,16 @@ class _Draft:
     parts: DraftParts
     refused: list[RefusedRow]
     repeated: Repeated
+    refusals: Refusals
+
+    @property
+    def news(self) -> list[RefusedRow]:
+        return self.refusals.news
+
+    @property
+    def rows(self) -> int:
+        """The rows that are kept: fewer than were written, once rows were taken out."""
+        return self.parts.kept
 
 
 def _slug(table: str) -> str:
@@ -327,29 +380,8 @@ def _holds_all(request: StageRequest) -> bool:
     return request.extraction is Extraction.WHOLE
 
 
-def _repeated(doubles: list[pa.RecordBatch]) -> list[RefusedRow]:
-    return [RefusedRow(_REPEATED, raw_row(batch, index)) for batch in doubles for index in range(batch.num_rows)]
-
-
-def _breaks_key(contract: TableContract, row: RefusedRow) -> bool:
-    column, _, reason = row.reason.partition(": ")
-    return row.reason == _REPEATED or (column in contract.key and reason.startswith(_NULL_KEY))
-
-
-def _refuse_if_failing(contract: TableContract, refused: list[RefusedRow]) -> None:
-    if refused and contract.on_bad_value == "fail":
-        raise Rejected(
-            f"{contract.table}: {len(refused)} rows break the contract ({refused[0].reason}); "
-            "correct them in the source, or set on_bad_value: quarantine"
-        )
-
-
-def _write_quarantine(refused: list[RefusedRow], file: Path) -> None:
-    table = pa.table({"reason": [row.reason for row in refused], "row": [row.row for row in refused]})
-    with file.open("wb") as target:
-        pq.write_table(table, target, compression="zstd")
-        target.flush()
-        os.fsync(target.fileno())
+def _unpublished(table: str) -> str:
+    return f"{_slug(table)}/unpublished"
 
 
 def _copy(folder: Path, uri: str) -> None:

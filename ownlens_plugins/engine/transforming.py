@@ -25,7 +25,8 @@ def transformed(contract: TableContract, registry: Registry, files: Sequence[Pat
     """Give the rows that the hooks made of the conformed files, or None when no hook changes this table.
 
     Raises:
-        Rejected: a hook failed, or returned something that is not a narwhals LazyFrame.
+        Rejected: a hook failed, or returned something that is not a narwhals LazyFrame; or it changes a table with
+            columns that DuckDB cannot tell apart.
     """
     database = open_duckdb()
     database.execute("SET TimeZone = 'UTC'")
@@ -33,9 +34,23 @@ def transformed(contract: TableContract, registry: Registry, files: Sequence[Pat
         relation = database.read_parquet([literal(file) for file in files])
         frame = nw.from_native(relation)
         changed = _changed(contract, registry, frame)
+        if changed is not frame:
+            _refuse_twins(contract)
         yield None if changed is frame else Extracted(_reader(contract, changed))
     finally:
         database.close()
+
+
+def _refuse_twins(contract: TableContract) -> None:
+    # DuckDB takes such names for one, and would hand the hook, and us, the wrong column.
+    seen: dict[str, str] = {}
+    for name in contract.column_names:
+        if twin := seen.get(name.lower()):
+            raise Rejected(
+                f"{contract.table}: ownlens_transform cannot tell {twin!r} and {name!r} apart, which differ only in "
+                "case; rename one, or let the plugin return this table's frame as it is"
+            )
+        seen[name.lower()] = name
 
 
 def _changed(contract: TableContract, registry: Registry, frame: Any) -> Any:

@@ -7,10 +7,11 @@ import os
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 from ..contracts import TableContract
 
 Doubles = dict[Path, list[int]]
+ROWS_PER_BATCH = 131_072
 
 
 def open_duckdb() -> duckdb.DuckDBPyConnection:
@@ -55,34 +57,82 @@ def literal(file: Path) -> str:
 def find_doubles(contract: TableContract, files: Sequence[Path]) -> Doubles:
     """Return, by file, the row numbers of rows that another row of the same key stands above.
 
-    With `version_by` the greatest version stands above, without it the row that came first.
+    With `version_by` the greatest version stands above (null is the smallest), without it the row that came first.
     """
     if not files:
         return {}
-    names = [literal(file) for file in files]
-    key = ", ".join(map(_quote, contract.key))
     with closing(open_duckdb()) as database:
-        repeated = f"SELECT 1 FROM read_parquet($files) GROUP BY {key} HAVING count(*) > 1 LIMIT 1"
-        if database.execute(repeated, {"files": names}).fetchone() is None:
+        if not _ask(database, _reader(contract, files, contract.key), _REPEATED.format(key=_keys(contract))):
             return {}
-        return _grouped(database.execute(_losers(contract, key), {"files": names}).fetchall())
+        wanted = [*contract.key, *([contract.version_by] if contract.version_by else [])]
+        losers = _ask(database, _reader(contract, files, wanted, numbered=True), _losers(contract))
+    return _grouped(files, losers)
 
 
-def _losers(contract: TableContract, key: str) -> str:
-    version = f"{_quote(contract.version_by)} DESC, " if contract.version_by else ""
-    rank = f"row_number() OVER (PARTITION BY {key} ORDER BY {version}filename, file_row_number)"
-    source = "read_parquet($files, filename = true, file_row_number = true)"
-    return f"SELECT filename, file_row_number FROM {source} QUALIFY {rank} > 1"
+def _keys(contract: TableContract) -> str:
+    return ", ".join(_name(number) for number in range(len(contract.key)))
 
 
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+_REPEATED = "SELECT 1 FROM staged GROUP BY {key} HAVING count(*) > 1 LIMIT 1"
 
 
-def _grouped(rows: Sequence[tuple[str, int]]) -> Doubles:
+def _losers(contract: TableContract) -> str:
+    version = f"{_name(len(contract.key))} DESC NULLS LAST, " if contract.version_by else ""
+    rank = f"row_number() OVER (PARTITION BY {_keys(contract)} ORDER BY {version}file_number, row_number)"
+    return f"SELECT file_number, row_number FROM staged QUALIFY {rank} > 1"
+
+
+def _ask(database: duckdb.DuckDBPyConnection, staged: pa.RecordBatchReader, query: str) -> list[tuple[Any, ...]]:
+    database.register("staged", staged)
+    try:
+        return database.execute(query).fetchall()
+    finally:
+        database.unregister("staged")
+
+
+def _name(number: int) -> str:
+    # DuckDB takes `id` and `ID` for one name, and gives its own columns names that a contract may have: columns are
+    # handed to it under names that come from their position.
+    return f"c{number}"
+
+
+def _reader(
+    contract: TableContract, files: Sequence[Path], columns: Sequence[str], *, numbered: bool = False
+) -> pa.RecordBatchReader:
+    types = [storage_type(contract.column(name).type.arrow) for name in columns]
+    fields = [(_name(number), kind) for number, kind in enumerate(types)]
+    schema = pa.schema([*fields, *([("file_number", pa.int64()), ("row_number", pa.int64())] if numbered else [])])
+    return pa.RecordBatchReader.from_batches(schema, _batches(files, columns, schema, numbered=numbered))
+
+
+def _batches(
+    files: Sequence[Path], columns: Sequence[str], schema: pa.Schema, *, numbered: bool
+) -> Iterator[pa.RecordBatch]:
+    for number, file in enumerate(files):
+        start = 0
+        with pq.ParquetFile(file) as source:
+            for batch in source.iter_batches(ROWS_PER_BATCH, columns=list(columns)):
+                arrays = [plain_storage(batch.column(name)) for name in columns]
+                if numbered:
+                    arrays += [pa.repeat(number, batch.num_rows), pa.array(range(start, start + batch.num_rows))]
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+                start += batch.num_rows
+
+
+def storage_type(kind: pa.DataType) -> pa.DataType:
+    """Return the plain type below an extension type."""
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def plain_storage(values: pa.Array) -> pa.Array:
+    """Return the plain array below an extension array."""
+    return values.storage if isinstance(values.type, pa.BaseExtensionType) else values
+
+
+def _grouped(files: Sequence[Path], rows: Sequence[tuple[int, int]]) -> Doubles:
     doubles: defaultdict[Path, list[int]] = defaultdict(list)
     for file, number in rows:
-        doubles[Path(file)].append(number)
+        doubles[files[file]].append(number)
     return doubles
 
 

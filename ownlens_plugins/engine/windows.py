@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 from ..api import Window
 from ..contracts import Extraction, TableContract
 from ..errors import Rejected
-from .manifest import DayRows, Manifest
+from .manifest import DayRows, Manifest, Spans
 from .progress import Progress, reached
 from .sources.source import Seen, Selection, Snapshot
 
@@ -32,7 +32,8 @@ class StageRequest:
 
     `after` is the number of the set that the request was decided from: only its direct successor may be published;
     None follows whatever set is the newest. `known` are earlier sets that may hold some of the rows. `once` looks for
-    the same content among earlier sets. `gone` are days that had rows and have none.
+    the same content among earlier sets. `gone` are days that had rows and have none. `replayed` names the quarantined
+    rows that the rows are; `transformed` says that the plugins' transforms have made them already.
     """
 
     extraction: Extraction
@@ -49,6 +50,8 @@ class StageRequest:
     seen: Seen | None = None
     day_rows: DayRows | None = field(default=None, compare=False)
     new_files: frozenset[str] = frozenset()
+    replayed: Spans = ()
+    transformed: bool = False
     files: Mapping[str, str] | None = None
 
     @property

@@ -8,12 +8,14 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
 
 from .. import faults
 from ..api import (
+    Covers,
     Destination,
     DestinationOptions,
     LoadPlan,
@@ -26,6 +28,7 @@ from ..api import (
 )
 from ..contracts import Strategy
 from ..errors import Rejected, Retryable
+from ..powers import SliceCounts
 
 _TABLES = """
 CREATE TABLE ledger (name TEXT, sequence INT, digest TEXT, result TEXT, PRIMARY KEY (name, sequence));
@@ -34,6 +37,8 @@ CREATE INDEX landed_key ON landed (name, key);
 CREATE TABLE attempts (attempt TEXT PRIMARY KEY, owner INT, name TEXT);
 CREATE TABLE staged (attempt TEXT, name TEXT, part TEXT, key TEXT, version TEXT, day TEXT, row BLOB);
 """
+_COUNTS = ("rows", "inserted", "updated", "unchanged", "deleted")
+_DAY = "substr(day, 1, 10)"
 _SAME = "landed.name = staged.name AND landed.key = staged.key"
 
 
@@ -105,11 +110,12 @@ class ReferenceWriter:
             Rejected: the part's file is damaged.
         """
         contract = self.plan.contract
+        keys_only = self.plan.covers is not None and self.plan.covers.keys_only
         try:
-            for batch in self.plan.read_part(part):
+            for batch in self.plan.read_part(part, list(contract.key) if keys_only else None):
                 for row, content in zip(batch.to_pylist(), self.encode(batch), strict=True):
                     key = json.dumps([row[name] for name in contract.key], default=str)
-                    version = str(row[contract.version_by]) if contract.version_by else ""
+                    version = str(row.get(contract.version_by) or "") if contract.version_by else ""
                     yield key, version, str(row.get(contract.partition_by or "")), content
         except (OSError, pa.ArrowInvalid) as error:
             raise Rejected(
@@ -184,8 +190,10 @@ class ReferenceSession(LoadSession):
         return connection.execute(query, (self.attempt,)).rowcount
 
     def upsert(self, connection: sqlite3.Connection) -> LoadResult:
-        """Replace rows by newer ones."""
+        """Replace rows by newer ones, and delete what a set that covers a part of the table shows to be gone."""
         plan, mine = self.plan, (self.attempt,)
+        if plan.covers is not None:
+            return self.follow(connection, plan.covers)
         older = f"SELECT 1 FROM landed WHERE {_SAME} AND landed.version >= staged.version"
         dropped = connection.execute(f"DELETE FROM staged WHERE attempt = ? AND EXISTS ({older})", mine).rowcount
         newer = f"SELECT 1 FROM staged WHERE {_SAME} AND staged.attempt = ?"
@@ -193,9 +201,23 @@ class ReferenceSession(LoadSession):
         inserted = self.insert(connection) - updated
         return LoadResult(plan.load_id, plan.digest, plan.rows, inserted, updated, unchanged=dropped)
 
+    def follow(self, connection: sqlite3.Connection, covers: Covers) -> LoadResult:
+        """Make the covered part of the table what the set is; rows of a set of keys stay as they are."""
+        plan, mine = self.plan, (self.attempt,)
+        staged = f"SELECT 1 FROM staged WHERE {_SAME} AND staged.attempt = ?"
+        gone = f"DELETE FROM landed WHERE name = ? AND {_within(covers)} AND NOT EXISTS ({staged})"
+        deleted = connection.execute(gone, (plan.table, *mine)).rowcount
+        if covers.keys_only:
+            return LoadResult(plan.load_id, plan.digest, plan.rows, 0, unchanged=plan.rows, deleted=deleted)
+        equal = f"SELECT 1 FROM landed WHERE {_SAME} AND landed.row = staged.row"
+        same = connection.execute(f"DELETE FROM staged WHERE attempt = ? AND EXISTS ({equal})", mine).rowcount
+        updated = connection.execute(f"DELETE FROM landed WHERE EXISTS ({staged})", mine).rowcount
+        inserted = self.insert(connection) - updated
+        return LoadResult(plan.load_id, plan.digest, plan.rows, inserted, updated, unchanged=same, deleted=deleted)
+
     def mark(self, connection: sqlite3.Connection, result: LoadResult) -> None:
         """Write the ledger's row, in the same transaction as the table's."""
-        counts = {name: getattr(result, name) for name in ("rows", "inserted", "updated", "unchanged")}
+        counts = {name: getattr(result, name) for name in _COUNTS}
         row = (self.plan.table, self.plan.sequence, self.plan.digest, json.dumps(counts))
         connection.execute("INSERT INTO ledger VALUES (?, ?, ?, ?)", row)
 
@@ -220,6 +242,7 @@ class ReferenceDestination(Destination[ReferenceConfig, DestinationOptions]):
     name = "reference"
     config_type = ReferenceConfig
     strategies = frozenset(Strategy)
+    follows_deletes = True
     session_type: type[ReferenceSession] = ReferenceSession
 
     def find_commit(self, plan: LoadPlan) -> LoadResult | None:
@@ -254,6 +277,18 @@ class ReferenceDestination(Destination[ReferenceConfig, DestinationOptions]):
             rows = connection.execute("SELECT row FROM landed WHERE name = ?", (plan.table,)).fetchall()
         return pa.RecordBatchReader.from_batches(plan.schema, self.decoded(plan, [row for (row,) in rows]))
 
+    def count(self, plan: LoadPlan) -> SliceCounts:
+        """Count what readers see; an optional power, with which stores are compared after a run."""
+        where, days = "true", tuple[str, ...]()
+        if plan.touched is not None:
+            where, days = f"{_DAY} BETWEEN ? AND ?", (str(plan.touched.first), str(plan.touched.last))
+        with transaction(self.config.path) as connection:
+            query = f"SELECT count(*), count(DISTINCT key) FROM landed WHERE name = ? AND {where}"
+            return SliceCounts(*connection.execute(query, (plan.table, *days)).fetchone())
+
+    def kept_since(self, plan: LoadPlan) -> date | None:  # noqa: ARG002  # it keeps everything
+        return None
+
     def decoded(self, plan: LoadPlan, rows: Iterable[bytes]) -> Iterator[pa.RecordBatch]:
         for row in rows:
             with pa.ipc.open_stream(row) as stream:
@@ -270,6 +305,12 @@ class ReferenceDestination(Destination[ReferenceConfig, DestinationOptions]):
         with transaction(self.config.path) as connection:
             rows = connection.execute("SELECT DISTINCT attempt, part FROM staged WHERE name = ?", (table,)).fetchall()
         return [f"{attempt}/{part}" for attempt, part in rows]
+
+
+def _within(covers: Covers) -> str:
+    if covers.days is None:
+        return "true"
+    return f"{_DAY} IN ({', '.join(repr(str(day)) for day in covers.days)})"
 
 
 def _is_alive(process: int) -> bool:

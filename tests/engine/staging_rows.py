@@ -38,6 +38,7 @@ def reads(preset: str = "events", **changes: Any) -> TableContract:
         "key": ["read_id"],
         "partition_by": "created_at",
         "path": "news/reads",
+        "max_rejected": 1.0,
         "columns": {
             "read_id": "int64",
             "title": "text?",

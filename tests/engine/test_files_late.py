@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,11 +17,14 @@ import pytest
 from ownlens_plugins.api import Window
 from ownlens_plugins.contracts import Extraction, TableContract, contract_from
 from ownlens_plugins.engine.conforming import Conformed
+from ownlens_plugins.engine.running import stage_table
 from ownlens_plugins.engine.sources.files import FileSnapshot
 from ownlens_plugins.engine.sources.source import Selection
+from ownlens_plugins.engine.staging import StagingArea
 from ownlens_plugins.errors import Retryable, SourceInvalid
 
 from .files_reading import WHOLE, read, source
+from .staging_rows import staged_rows
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -236,6 +240,18 @@ def consume(snapshot: FileSnapshot, after_first: Callable[[], None] | None) -> i
     return rows
 
 
+def test_a_run_tries_again_with_the_file_as_it_is_now(folder: Path, area: StagingArea) -> None:
+    write(folder / "things/1.csv", *ROWS[:3])
+    with source(folder).snapshot() as snapshot:
+        snapshot.files(TWO)
+        write(folder / "things/1.csv", *ROWS[:6])
+        with pytest.raises(Retryable):
+            stage_table(TWO, snapshot, area)
+        manifest = stage_table(TWO, snapshot, area).manifest
+    assert manifest is not None
+    assert manifest.rows == 5
+
+
 def test_a_file_that_comes_during_the_run_is_the_next_runs(folder: Path) -> None:
     write(folder / "things/1.csv", *ROWS[:3])
     with source(folder).snapshot() as snapshot:
@@ -271,3 +287,69 @@ def test_a_cursor_of_another_type_is_refused(folder: Path) -> None:
     pq.write_table(pa.table({"id": [1], "at": [1.5]}), folder / "things.parquet")
     with pytest.raises(SourceInvalid, match="column 'at' arrives as double"):
         read(folder, contract_of("at", at="timestamptz"), since(NOON))
+
+
+def run(folder: Path, area: StagingArea, contract: TableContract = TWO) -> list[int]:
+    """Stage what is new; return the ids of its rows."""
+    with source(folder).snapshot() as snapshot:
+        manifest = stage_table(contract, snapshot, area).manifest
+    return [] if manifest is None else [value["id"] for value in staged_rows(area, manifest)]
+
+
+HEAD, OLD = "id,updated_at,created_at", "2020-01-01T00:00:00Z"
+
+
+def test_late_files_come_once_whatever_their_cursors_say(folder: Path, area: StagingArea) -> None:
+    write(folder / "things/1.csv", HEAD, f"1,,{OLD}", f"2,,{datetime.now(UTC)}")
+    assert run(folder, area) == [1, 2]
+    write(folder / "things/late/2.csv", HEAD, f"3,,{OLD}", "4,,1999-01-01T00:00:00Z")
+    assert run(folder, area) == [3, 4]
+    assert run(folder, area) == []
+    write(folder / "things/1.csv", HEAD, f"1,,{OLD}", f"2,,{datetime.now(UTC)}", f"5,,{OLD}")
+    assert run(folder, area) == [5]
+    os.utime(folder / "things/1.csv")
+    assert run(folder, area) == []
+    (folder / "things/1.csv").rename(folder / "things/archived.csv")
+    assert run(folder, area) == []
+    (folder / "things/archived.csv").unlink()
+    assert run(folder, area) == []
+    write(folder / "things/6.csv", HEAD, f"6,,{OLD}", f"1,,{OLD}")
+    assert run(folder, area) == [6]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl.gz", "parquet"])
+def test_a_late_file_of_every_format(folder: Path, area: StagingArea, suffix: str) -> None:
+    for number in (1, 2):
+        put(folder / f"things/{number}.{suffix}", number)
+        assert run(folder, area) == [number]
+        assert run(folder, area) == []
+
+
+def put(file: Path, number: int) -> None:
+    file.parent.mkdir(exist_ok=True)
+    if file.suffix == ".csv":
+        write(file, HEAD, f"{number},,{OLD}")
+    elif file.suffix == ".gz":
+        file.write_bytes(gzip.compress(f'{{"id": {number}, "created_at": "{OLD}"}}'.encode()))
+    else:
+        moment = pa.array([datetime.fromisoformat(OLD)], pa.timestamp("us", "UTC"))
+        pq.write_table(pa.table({"id": [number], "updated_at": pa.nulls(1), "created_at": moment}), file)
+
+
+def test_a_refused_delivery_is_looked_at_again_when_it_is_mended(folder: Path, area: StagingArea) -> None:
+    write(folder / "things/1.csv", HEAD, f"1,,{OLD}")
+    assert run(folder, area) == [1]
+    write(folder / "things/2.csv", HEAD, f'2,,"{OLD}')
+    for _ in range(2):
+        with pytest.raises(SourceInvalid, match="a quoted field does not end"):
+            run(folder, area)
+    write(folder / "things/2.csv", HEAD, f"2,,{OLD}")
+    assert run(folder, area) == [2]
+
+
+def test_a_row_of_the_future_comes_at_once_and_once(folder: Path, area: StagingArea) -> None:
+    write(folder / "things.csv", HEAD, f"1,,{OLD}", f"2,,{datetime.now(UTC) + timedelta(days=400)}")
+    assert run(folder, area) == [1, 2]
+    assert run(folder, area) == []
+    write(folder / "things.csv", HEAD, f"1,,{OLD}", f"2,,{datetime.now(UTC) + timedelta(days=400)}", f"3,,{OLD}")
+    assert run(folder, area) == [3]

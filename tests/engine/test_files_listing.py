@@ -306,6 +306,11 @@ def test_values_of_folders_beside_parquet_and_json(folder: Path) -> None:
     assert [value["day"] and value["day"].day for value in kept] == [1, 2, None]
 
 
+def test_a_partitions_column_may_begin_with_an_underscore(folder: Path) -> None:
+    put(folder, "things/_day=2026-01-01/1.csv")
+    assert [value["_day"].day for value in read(folder, contract_of(_day="date"))[0]] == [1]
+
+
 def test_partitions_differ_by_case(folder: Path) -> None:
     put(folder, "things/kind=A/1.csv", "things/kind=a/1.csv")
     assert [value["kind"] for value in read(folder, contract_of(kind="text"))[0]] == ["A", "a"]

@@ -159,8 +159,9 @@ def test_windows_of_one_file_follow_one_another(folder: Path, area: StagingArea)
     assert run(first) == [1]
     assert run(first) is None
     now = {**row(2), "created_at": datetime.now(UTC)}
-    assert run(first, now) == [2]
-    assert run(first, now) is None
+    later = {**row(3), "created_at": datetime.now(UTC) + timedelta(hours=1)}
+    assert run(first, now, later) == [2, 3]
+    assert run(first, now, later) is None
 
 
 def test_a_cursor_that_is_null_or_no_moment_goes_to_quarantine(folder: Path) -> None:

@@ -224,22 +224,47 @@ def test_rows_with_a_bad_key_go_nowhere_and_fail_the_report(shop: Shop) -> None:
     with pytest.raises(Rejected) as caught:
         report.raise_if_failed()
     assert str(caught.value) == (
-        "sales: 1 rows have a null or repeated key and went to no destination; "
-        f"correct them in the frame (they are kept in {report.quarantine})"
+        "sales: 1 row refused, which went to no destination: key: another row of this set has the same key, and an "
+        "append takes each key once (1 row); correct the source, or the contract and then run `ownlens quarantine "
+        f"replay sales` (they are kept in {report.quarantine})"
     )
     assert Path(str(report.quarantine)).is_file()
 
 
-def test_rows_with_another_bad_value_are_counted(shop: Shop) -> None:
-    report = shop.load(pa.table({**ROWS, "note": ["a\0", "ok"]}))
-    report.raise_if_failed()
-    assert (report.rows, report.rejected) == (1, 1)
+def test_rows_with_another_bad_value_do_not_look_like_success_either(shop: Shop) -> None:
+    frame = pa.table({**ROWS, "note": ["a\0", "ok"]})
+    for _ in range(2):
+        report = shop.load(frame)
+        with pytest.raises(
+            Rejected, match=r"sales: 1 row refused.*note: holds a NUL character.*quarantine replay sales"
+        ):
+            report.raise_if_failed()
+        assert (report.rows, report.rejected) == (1, 1)
     assert len(shop.landed()) == 1
+
+
+def test_a_frame_whose_rows_are_mostly_refused_changes_nothing(shop: Shop) -> None:
+    with pytest.raises(Rejected, match="sales: nothing was published, 2 of 2 rows break the contract"):
+        shop.load(pa.table({**ROWS, "note": ["a\0", "\0"]}))
+    assert shop.sets() == 0
+
+
+def _nameless() -> pa.Table:
+    # Names come over the C interface as they are, and Arrow does not look at them.
+    reader = pa.table({**ROWS, "naXe": [1, 2]}).to_reader()
+    schema = reader.schema.serialize().to_pybytes().replace(b"naXe", b"na\xffe")
+    ipc = pa.ipc.read_schema(pa.py_buffer(schema))
+    return pa.Table.from_arrays(reader.read_all().columns, schema=ipc)
+
+
+def test_a_column_whose_name_is_no_text_is_one_line(shop: Shop) -> None:
+    with pytest.raises(SourceInvalid, match="sales: a column's name is not valid UTF-8; rename it in the source"):
+        shop.load(_nameless())
 
 
 def test_on_bad_value_fail_stages_nothing(shop: Shop) -> None:
     shop.write_contract(CONTRACT + "on_bad_value: fail\n")
-    with pytest.raises(Rejected, match="sales: 1 rows break the contract"):
+    with pytest.raises(Rejected, match="sales: nothing was published, 1 of 2 rows break the contract"):
         shop.load(pa.table({**ROWS, "note": ["a\0", "ok"]}))
     assert shop.sets() == 0
 

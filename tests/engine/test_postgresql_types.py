@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
@@ -173,7 +174,9 @@ def test_enums_and_domains_count_as_what_they_are_made_of(database: Database) ->
         conformed = Conformed(contract, extracted)
         (batch,) = conformed.batches()
     assert batch.to_pylist() == [{"id": 1, "a": "glad", "b": "odd one", "c": 5, "d": date(2026, 1, 1)}]
-    assert [row.reason for row in conformed.refused] == ["a: is not one of the enum's labels"]
+    assert [row.reasons for row in conformed.refused] == [
+        ("a: is not one of the enum's labels", "d: is infinite or outside the years 1 to 9999")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -205,3 +208,58 @@ def test_types_of_another_family_stop_the_table(database: Database, column: str,
     message = str(caught.value)
     assert message.startswith("things: column 'value' is ")
     assert f"in the source, which {wanted} cannot take without changing values; correct the contract's type" in message
+
+
+def test_refused_rows_show_what_the_source_prints(database: Database) -> None:
+    columns = {"d": "date", "ts": "timestamp", "tz": "timestamptz", "t": "time", "n": "numeric", "f": "float8"}
+    columns |= {"r": "real", "a": "int[]", "aa": "timestamptz[]", "b": "bytea", "j": "jsonb", "u": "uuid", "x": "text"}
+    wanted = {"d": "date?", "ts": "timestamp?", "tz": "timestamptz?", "t": "time?", "n": "decimal(10,2)?"}
+    wanted |= {"f": "float64?", "r": "float32?", "a": "array<int32>?", "aa": "array<timestamptz>?", "b": "bytes?"}
+    wanted |= {"j": "json?", "u": "uuid?", "x": "text?"}
+    database.execute(
+        f"CREATE TABLE things (id bigint, {', '.join(f'{name} {kind}' for name, kind in columns.items())})"
+    )
+    database.execute(
+        """INSERT INTO things VALUES
+        (NULL, 'infinity', '-infinity', '0044-03-15 10:00:00.5+02 BC', '24:00', '1e20', '1e-7', 1.1, '{{1,2},{NULL,4}}',
+         '{}', '\\x00ff', '{"b": [1.50], "a": null}', '12345678-1234-5678-1234-567812345678', E'a\tü"'),
+        (NULL, '12345-01-02', '294276-12-31 23:59:59.999999', 'infinity', '23:59:59.000001', 'NaN', 'Infinity', '-0',
+         '[0:1]={1,2}', '{{infinity},{-infinity}}', '', 'null', NULL, ''),
+        (NULL, '-infinity', '0001-01-01', '4713-01-01 00:00:00+00 BC', NULL, '-0.0000001', '123456789012345680', 'NaN',
+         '{}', '{}', NULL, '1e2', NULL, NULL)"""
+    )
+    contract = contract_of(**wanted)
+    selection = Selection(Extraction.WHOLE, Window(None, None))
+    with database.source().snapshot() as snapshot, snapshot.read(contract, selection) as extracted:
+        conformed = Conformed(contract, extracted)
+        assert list(conformed.batches()) == []
+    database.execute(
+        "SET extra_float_digits = 1; SET datestyle = 'ISO'; SET TimeZone = 'UTC'; SET bytea_output = 'hex'"
+    )
+    rows = database.execute(f"SELECT {', '.join(f'{name}::text' for name in columns)} FROM things").fetchall()
+    empty = {"a": "[]", "aa": "[]"}
+    for refused, row in zip(conformed.refused, rows, strict=True):
+        expected = dict(zip(columns, row, strict=True))
+        expected |= {name: text for name, text in empty.items() if expected[name] == "{}"}
+        expected["n"] = expected["n"].replace("NaN", "nan")  # the driver writes numerics itself
+        assert json.loads(refused.row) == {"id": None, **expected}
+    assert len(conformed.refused[0].reasons) == 7
+
+
+def test_floats_of_refused_rows_are_printed_as_by_the_source(database: Database) -> None:
+    numbers = [
+        sign * digits * 10.0**power for power in range(-9, 21) for digits in (1, 1.5, 1.23456) for sign in (1, -1)
+    ]
+    numbers += [0.0, -0.0, 5e-324, 1.7976931348623157e308, 0.1 + 0.2, 123456789.125]
+    database.execute("CREATE TABLE things (id bigint, d float8, r real)")
+    database.execute("INSERT INTO things SELECT NULL, n, 0 FROM unnest(%s::float8[]) AS n", (numbers,))
+    database.execute("UPDATE things SET r = d WHERE abs(d) BETWEEN 1e-9 AND 1e8")
+    database.execute("SET extra_float_digits = 1")
+    selection = Selection(Extraction.WHOLE, Window(None, None))
+    contract = contract_of(d="float64", r="float32?")
+    with database.source().snapshot() as snapshot, snapshot.read(contract, selection) as extracted:
+        conformed = Conformed(contract, extracted)
+        assert list(conformed.batches()) == []
+    rows = database.execute("SELECT d::text, r::text FROM things").fetchall()
+    shown = [json.loads(row.row) for row in conformed.refused]
+    assert sorted((row["d"], row["r"]) for row in shown) == sorted(rows)

@@ -192,11 +192,12 @@ def test_on_bad_value_fail_stages_nothing(area: StagingArea) -> None:
     with pytest.raises(Rejected) as caught:
         area.stage(contract, extracted([row(1), row(2, "secret\0")]), WINDOW)
     assert str(caught.value) == (
-        "reads: 1 rows break the contract (title: holds a NUL character, which PostgreSQL cannot store); "
+        "reads: nothing was published, 1 of 2 rows break the contract: title: holds a NUL character, which PostgreSQL "
+        f"cannot store (1 row) (they are kept in {area.unpublished('reads')}); "
         "correct them in the source, or set on_bad_value: quarantine"
     )
     assert area.manifests("reads") == []
-    assert list((Path(area.uri) / "reads").iterdir()) == []
+    assert [path.name for path in (Path(area.uri) / "reads").iterdir()] == ["unpublished"]
     assert stage(area, contract, rows(1)).sequence == 1
 
 

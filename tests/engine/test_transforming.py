@@ -50,6 +50,27 @@ def test_a_transform_that_returns_none_or_the_frame_changes_no_byte(area: Stagin
     assert area.latest("reads") == first
 
 
+def twins(**changes: Any) -> TableContract:
+    columns = {"id": "int64", "ID": "int64", "created_at": "timestamptz", "updated_at": "timestamptz"}
+    return reads(key=["ID"], columns=columns, partition_by="created_at", **changes)
+
+
+def twin_rows(*values: tuple[int, int]) -> Extracted:
+    stamp = pa.array([0] * len(values), pa.int64()).cast(pa.timestamp("us", "UTC"))
+    first, second = (pa.array(column, pa.int64()) for column in zip(*values, strict=True))
+    table = pa.Table.from_arrays([first, second, stamp, stamp], names=["id", "ID", "created_at", "updated_at"])
+    return Extracted(table.to_reader())
+
+
+def test_columns_that_differ_in_case_only_are_refused_where_a_hook_changes_their_table(
+    area: StagingArea, registry: Registry
+) -> None:
+    plug(registry, lambda contract, frame: frame.head(1) if contract.table == "changed" else frame)
+    assert area.stage(twins(), twin_rows((1, 1), (1, 2)), WINDOW) is not None
+    with pytest.raises(Rejected, match="changed: ownlens_transform cannot tell 'id' and 'ID' apart"):
+        area.stage(twins(table="changed"), twin_rows((1, 1)), WINDOW)
+
+
 def test_rows_that_a_transform_makes_are_conformed_and_made_unique_again(area: StagingArea, registry: Registry) -> None:
     def change(contract: TableContract, frame: Any) -> Any:
         spoiled = nw.when(nw.col("title") == "bad").then(None).otherwise(nw.col("read_id") % 2)

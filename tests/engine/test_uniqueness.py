@@ -69,6 +69,45 @@ def test_a_part_that_lost_all_its_rows_is_left_out(area: StagingArea) -> None:
     assert manifest.rejected == 40
 
 
+@pytest.mark.parametrize("key", ["id", "ID"])
+@pytest.mark.parametrize("preset", ["events", "entity"])
+def test_columns_that_differ_in_case_only_are_told_apart(area: StagingArea, key: str, preset: str) -> None:
+    names = ["id", "ID", "filename", "file_row_number", "created_at", "updated_at"]
+    stamp = pa.array([0] * 3, pa.int64()).cast(pa.timestamp("us", "UTC"))
+    numbers = [pa.array([1, 1, 2], pa.int64()), pa.array([5, 6, 6], pa.int64())]
+    texts = [pa.array(["f"] * 3), pa.array([7] * 3, pa.int64())]
+    columns = dict(zip(names, ["int64", "int64", "text", "int64", "timestamptz", "timestamptz"], strict=True))
+    contract = reads(preset, key=[key], columns=columns)
+    table = pa.Table.from_arrays([*numbers, *texts, stamp, stamp], names=names)
+    manifest = area.stage(contract, Extracted(table.to_reader()), WINDOW)
+    assert manifest is not None
+    kept = [(value["id"], value["ID"]) for value in staged_rows(area, manifest)]
+    assert kept == ([(1, 5), (2, 6)] if key == "id" else [(1, 5), (1, 6)])
+    assert manifest.rejected == (1 if preset == "events" else 0)
+
+
+def test_a_key_and_a_version_may_have_names_of_the_engine(area: StagingArea) -> None:
+    names = ["c0", "C0", "file_number", "created_at", "updated_at"]
+    columns = dict(zip(names, ["int64", "int64", "int64", "timestamptz", "timestamptz"], strict=True))
+    contract = reads("entity", key=["C0"], version_by="file_number", cursor="updated_at", columns=columns)
+    stamp = pa.array([0] * 2, pa.int64()).cast(pa.timestamp("us", "UTC"))
+    numbers = [pa.array(values, pa.int64()) for values in ([1, 2], [3, 3], [8, 9])]
+    manifest = area.stage(
+        contract, Extracted(pa.Table.from_arrays([*numbers, stamp, stamp], names=names).to_reader()), WINDOW
+    )
+    assert manifest is not None
+    assert [value["c0"] for value in staged_rows(area, manifest)] == [2]
+
+
+def test_a_version_of_null_is_the_oldest(area: StagingArea) -> None:
+    columns = {"read_id": "int64", "title": "text?", "created_at": "timestamptz", "updated_at": "timestamptz?"}
+    contract = reads("entity", columns=columns, cursor=["updated_at", "created_at"])
+    unversioned = {**row(1, "never updated"), "updated_at": None}
+    for values in ([unversioned, row(1, "updated")], [row(1, "updated"), unversioned]):
+        manifest = stage(area, contract, values)
+        assert [value["title"] for value in staged_rows(area, manifest)] == ["updated"]
+
+
 KEYS: dict[str, list[Any]] = {
     "bool": [True, False],
     "int16": [1, -1],
@@ -92,6 +131,7 @@ def test_keys_of_every_type_are_told_apart_exactly(area: StagingArea, key_type: 
             "preset": "events",
             "extraction": "whole",
             "key": ['the "key"', "part"],
+            "max_rejected": 1.0,
             "path": "tests/odd",
             "columns": {'the "key"': key_type, "part": "int32"},
         }

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from ownlens_flows import direct, load, reporting
 from ownlens_flows.load import load_tables
@@ -78,7 +78,8 @@ def line() -> Iterator[Line]:
     """The way to the Prefect server, for the code under test."""
     address = urlsplit(str(PREFECT_API_URL.value()))
     with closing(Line((address.hostname or "", address.port or 0))) as line:
-        by_line = {PREFECT_API_URL: f"http://127.0.0.1:{line.port}/api"}
+        # Prefect's own client would bridge the seconds of these tests; it gives up after a minute.
+        by_line = {PREFECT_API_URL: f"http://127.0.0.1:{line.port}/api", PREFECT_CLIENT_MAX_RETRIES: 0}
         with temporary_settings(by_line):
             yield line
 

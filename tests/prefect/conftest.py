@@ -32,6 +32,14 @@ AwsCredentials(
 ).save("lake", overwrite=True)
 """
 WRONG = f"{CANARY}wrong"
+ALERTS = [
+    "ownlens failure",
+    "ownlens slowness",
+    "ownlens mismatch",
+    "ownlens cancellation",
+    "ownlens silence of nightly",
+    "ownlens silence of hourly-events",
+]
 
 
 @pytest.fixture(scope="package")
@@ -50,7 +58,7 @@ def inbox(stack: Stack) -> Iterator[Inbox]:
     with receiving() as inbox:
         run_python(stack, "-c", NOTIFICATION, inbox.address)
         said = run_python(stack, "-m", "ownlens_flows.automations", "--notify", "custom-webhook/inbox")
-        assert said.splitlines() == ["ownlens failure", "ownlens slowness", "ownlens mismatch"]
+        assert said.splitlines() == ALERTS
         yield inbox
 
 

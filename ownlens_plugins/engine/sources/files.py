@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...contracts import Column, Extraction, TableContract
-from ...errors import SourceInvalid
+from ...errors import Retryable, SourceInvalid
 from ...settings import FileSourceConfig
 from .file_table import FileTable
 from .source import Extracted, Seen, Selection
@@ -61,16 +61,17 @@ class FileSnapshot:
         Raises:
             SourceInvalid, Retryable: the files cannot be read.
         """
-        return {file.name: file.fingerprint for file in self._table(contract).files}
+        with self._listed(contract) as table:
+            return {file.name: file.fingerprint for file in table.files}
 
     def day_rows(self, contract: TableContract) -> Mapping[date, int]:
         rows: Counter[date] = Counter()
         columns = [contract.column(contract.partition_by or "")]
-        table = self._table(contract)
-        days = Days(contract, table.schema(columns))
-        for _, batch in table.batches(columns):
-            for counted in pc.value_counts(days.of(batch).drop_null()):
-                rows[counted["values"].as_py()] += counted["counts"].as_py()
+        with self._listed(contract) as table:
+            days = Days(contract, table.schema(columns))
+            for _, batch in table.batches(columns):
+                for counted in pc.value_counts(days.of(batch).drop_null()):
+                    rows[counted["values"].as_py()] += counted["counts"].as_py()
         return rows
 
     @contextmanager
@@ -82,15 +83,21 @@ class FileSnapshot:
             Retryable: a file changed since it was listed.
         """
         columns = [contract.column(name) for name in contract.key] if selection.keys_only else contract.columns
-        table = self._table(contract)
-        schema = table.schema(columns)
-        yield Extracted(pa.RecordBatchReader.from_batches(schema, _selected(contract, selection, table, columns)))
+        with self._listed(contract) as table:
+            chosen = _selected(contract, selection, table, columns)
+            yield Extracted(pa.RecordBatchReader.from_batches(table.schema(columns), chosen))
 
-    def _table(self, contract: TableContract) -> FileTable:
-        # One listing for all calls, so that days, fingerprints and rows tell of the same files.
+    @contextmanager
+    def _listed(self, contract: TableContract) -> Iterator[FileTable]:
+        # One listing for all calls, so that days, fingerprints and rows tell of the same files; until one of them has
+        # changed: then the run tries this table again in the same snapshot.
         if contract.table not in self._tables:
             self._tables[contract.table] = FileTable.opened(self.folder, contract.table)
-        return self._tables[contract.table]
+        try:
+            yield self._tables[contract.table]
+        except Retryable:
+            self._tables.pop(contract.table, None)
+            raise
 
 
 def _selected(

@@ -96,7 +96,7 @@ def _array(contract: TableContract, column: Column, native: NativeType) -> Itera
     name = quote(column.name)
     odd = f"(array_ndims({name}) > 1 OR array_lower({name}, 1) <> 1)"
     yield f"CASE WHEN {odd} THEN NULL ELSE {name} END AS {name}"
-    yield f"coalesce({odd}, false) AS {quote(REFUSED_PREFIX + column.name)}"
+    yield f"CASE WHEN {odd} THEN {name}::text END AS {quote(REFUSED_PREFIX + column.name)}"
 
 
 def _mismatch(contract: TableContract, column: Column, native: str) -> SourceInvalid:

@@ -43,6 +43,10 @@ LIARS: Mapping[type[ReferenceDestination], Lie] = {
     committing.LetsOldVersionsWin: Lie(
         "an_older_version_never_replaces_a_newer_one", "an older version", strategy=Strategy.UPSERT
     ),
+    committing.CountsTheWholeTable: Lie("a_slice_is_counted_as_readers_see_it", "must be counted as readers see it"),
+    committing.KeepsWhatIsGone: Lie(
+        "what_is_gone_leaves_with_the_set_that_shows_it", "what is gone from the source", strategy=Strategy.UPSERT
+    ),
     committing.ForgetsEmptySets: Lie("an_empty_set_is_a_load_too", "the ledger must hold loads"),
     committing.SwallowsDamage: Lie(
         "a_failed_load_leaves_nothing",

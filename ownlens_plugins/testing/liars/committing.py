@@ -10,9 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from ...api import LoadPlan, LoadResult, LoadSession, Receipt, StagedPart
+from ...api import Covers, LoadPlan, LoadResult, LoadSession, Receipt, StagedPart
 from ...contracts import Strategy
 from ...errors import Rejected, StagedSetChanged
+from ...powers import SliceCounts
 from ..reference import ReferenceDestination, ReferenceSession, ReferenceWriter
 
 
@@ -217,3 +218,23 @@ class SwallowsDamage(ReferenceDestination):
     """Takes a part that it cannot read for an empty one."""
 
     session_type = _SwallowingSession
+
+
+class _KeepingSession(ReferenceSession):
+    def follow(self, connection: sqlite3.Connection, covers: Covers) -> LoadResult:  # noqa: ARG002
+        """Take the set as if it said nothing of other rows."""
+        self.plan = replace(self.plan, covers=None)
+        return self.upsert(connection)
+
+
+class KeepsWhatIsGone(ReferenceDestination):
+    """Says that it follows deletes, and keeps rows that are gone from the source."""
+
+    session_type = _KeepingSession
+
+
+class CountsTheWholeTable(ReferenceDestination):
+    """Counts all rows of a table, whichever days are asked for."""
+
+    def count(self, plan: LoadPlan) -> SliceCounts:
+        return super().count(replace(plan, touched=None))

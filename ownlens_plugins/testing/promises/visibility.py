@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ...api import LoadPlan
+from ...api import Covers, LoadPlan, TouchedSlice
 from ...contracts import Strategy
 from ...errors import OwnLensError, Rejected
+from ...powers import SliceCounts, SupportsCounting
 from ..comparing import require_rows
-from ..model import narrow_row
+from ..model import Row, narrow_row
 from ..trial import Trial
 
 
@@ -70,6 +72,42 @@ class Visibility:
         trial.load(trial.plan(newer, sequence=1), newer)
         trial.load(trial.plan(older, sequence=2), older)
         trial.require("an older version of a row never replaces a newer one")
+
+    def test_a_slice_is_counted_as_readers_see_it(self, trial: Trial) -> None:
+        """Only of a destination that can count."""
+        if not isinstance(trial.destination, SupportsCounting):
+            return
+        plan = trial.start()
+        days = sorted({row["day"] for row in trial.model.rows})
+        column = plan.contract.partition_by
+        slices = [TouchedSlice(column, days[0], last) for last in (days[0], days[-1])] if column else []
+        for touched in (None, *slices):
+            inside = [r for r in trial.model.rows if touched is None or touched.first <= r["day"] <= touched.last]
+            true = SliceCounts(len(inside), len({row["id"] for row in inside}))
+            found = trial.destination.count(replace(plan, touched=touched))
+            assert found == true, f"a slice must be counted as readers see it: {true}, but is {found}"
+
+    def test_what_is_gone_leaves_with_the_set_that_shows_it(self, trial: Trial) -> None:
+        """Only of an upsert that follows deletes."""
+        if trial.strategy is not Strategy.UPSERT or not trial.destination.follows_deletes:
+            return
+        trial.start()
+        held = sorted(trial.model.rows, key=lambda row: row["id"])
+        day = held[0]["day"]
+        older = [{**row, "updated_at": row["created_at"]} for row in held if row["day"] == day][1:]
+        of_the_day = Covers("day", (day,))
+        self._follow(trial, 2, older, of_the_day, [*(row for row in held if row["day"] != day), *older])
+        self._follow(trial, 3, held[3:9], Covers(), held[3:9])
+
+    def _follow(self, trial: Trial, sequence: int, staged: Sequence[Row], covers: Covers, left: Sequence[Row]) -> None:
+        plan, before = replace(trial.plan(staged, sequence=sequence), covers=covers), len(trial.model.rows)
+        result = trial.replay(plan)
+        trial.model.rows, trial.ledger = list(left), [*trial.ledger, sequence]
+        trial.require("what is gone from the source leaves with the set that shows it, and its rows are the newest")
+        shown = before + result.inserted - result.deleted
+        assert shown == len(left), (
+            f"{before} rows and {result.inserted} inserted, but {result.deleted} are called deleted"
+        )
 
     def test_an_empty_set_is_a_load_too(self, trial: Trial) -> None:
         empty = trial.plan([], sequence=1)

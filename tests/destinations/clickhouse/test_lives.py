@@ -13,6 +13,7 @@ from ownlens_clickhouse import preparing
 from ownlens_clickhouse.destination import ClickHouseDestination
 from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.contracts import Strategy, TableContract
+from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import OwnLensError, Rejected, Retryable
 from ownlens_plugins.testing import sample_rows
 
@@ -131,7 +132,7 @@ def test_another_table_with_other_rows_is_refused_and_both_fixes_work(loads: Loa
     rows = 9 if strategy is Strategy.OVERWRITE else 29
     message = rf"^samples: clickhouse table \w+\.samples is not the one .* shows {rows} rows, and .* counts {rows + 1};"
     if strategy is not Strategy.OVERWRITE:
-        for act in (loads.destination.find_commit, loads.destination.open, loads.again):
+        for act in (loads.destination.find_commit, loads.again):
             with pytest.raises(Rejected, match=message) as caught:
                 act(plans[2])
             assert "\n" not in str(caught.value)
@@ -254,8 +255,6 @@ def test_many_runs_fill_it_together(loads: Loads, shared: None, strategy: Strate
 
 
 def until_done(destination: ClickHouseDestination, plan: LoadPlan) -> None:
-    from ownlens_plugins.engine.loading import load
-
     for _ in range(30):
         try:
             load(destination, plan)

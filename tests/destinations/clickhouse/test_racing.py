@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import date
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from ownlens_clickhouse.client import Store
 from ownlens_clickhouse.destination import ClickHouseDestination
 from ownlens_clickhouse.turns import turn
 from ownlens_plugins import faults
-from ownlens_plugins.api import LoadPlan, LoadResult
+from ownlens_plugins.api import Covers, LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import OwnLensError, Retryable
@@ -202,6 +203,31 @@ def test_an_attempt_that_was_taken_over_changes_nothing_any_more(
     assert [entry[1] for entry in ledger] == [1, 2, 3]
     assert isinstance(stopped.outcome, LoadResult)
     assert stopped.outcome.replayed
+    loads.again(first)
+    assert loads.internal_tables() == []
+
+
+@pytest.mark.parametrize("strategy", [Strategy.REPLACE_PARTITION, Strategy.UPSERT])
+@pytest.mark.parametrize("point", ["before_commit", "commit_sent", "after_commit", "before_ledger"])
+def test_an_attempt_that_was_taken_over_takes_no_rows_out_any_more(
+    loads: Loads, monkeypatch: pytest.MonkeyPatch, shared: None, strategy: Strategy, point: str
+) -> None:
+    """The day that it was about to empty has rows of a newer load when it wakes up."""
+    loads.destination = ClickHouseDestination(loads.config.model_copy(update={"turn_timeout": 0.2}))
+    loads.config = loads.destination.config
+    _take_locks_away(monkeypatch)
+    contract = narrow(strategy, options={**narrow(strategy).options_for("clickhouse"), "partition": "day"})
+    loads.load(contract, [*day_rows(5, day=1), *day_rows(5, day=2, first=10), *day_rows(5, day=3, first=20)])
+    covers = Covers(column="day", days=tuple(date(2026, 1, day) for day in (1, 2)))
+    first = loads.plan(contract, day_rows(2, day=1, version=1), sequence=2, covers=covers)
+    newer = day_rows(6, day=2, first=900, version=2)
+    stopped = _stop_at(monkeypatch, point)
+    with stopped.running(lambda: load(loads.destination, first)):
+        _until_done(first, ClickHouseDestination(loads.config))
+        _until_done(loads.plan(contract, newer, sequence=3), ClickHouseDestination(loads.config))
+    kept = [*day_rows(2, day=1, version=1), *day_rows(5, day=3, first=20)]
+    assert loads.landed(contract) == loads.staged(contract, kept, newer)
+    assert [entry[1] for entry in loads.ledger()] == [1, 2, 3]
     loads.again(first)
     assert loads.internal_tables() == []
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from ownlens_plugins.api import Covers
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import Rejected
@@ -89,6 +91,23 @@ def test_a_table_of_another_owner_needs_the_documented_grants_and_no_more(
     assert lesser.landed(mine) == lesser.staged(expected, mine)
 
 
+def test_deletes_that_follow_need_the_grants_of_an_overwrite(lesser: Store) -> None:
+    restricted(lesser, TABLE, "GRANT SELECT, INSERT, UPDATE ON samples TO loader")
+    mine = contract()
+    lesser.load(sample_rows(3), contract=mine)
+    plan = replace(lesser.plan(sample_rows(1), contract=mine, sequence=2), covers=Covers())
+    with pytest.raises(Rejected, match=r"lacks a right; run GRANT DELETE") as caught:
+        load(lesser.destination, plan)
+    lesser.sql(str(caught.value).partition("; run ")[2])
+    assert load(lesser.destination, plan).deleted == 2
+    lesser.sql("CREATE TABLE mine (id bigint REFERENCES samples)")
+    plan = replace(lesser.plan([], contract=mine, sequence=3), covers=Covers())
+    with pytest.raises(Rejected, match=r"permission denied for table mine \[42501\]; grant the right"):
+        load(lesser.destination, plan)
+    lesser.sql("GRANT SELECT ON mine TO loader")
+    assert load(lesser.destination, plan).deleted == 1
+
+
 TAKEN = [
     "USAGE ON SCHEMA public",
     "CREATE ON SCHEMA public",
@@ -110,7 +129,7 @@ def test_a_right_of_the_script_that_is_missing_is_named(lesser: Store, right: st
     assert lesser.load(sample_rows(3), contract=contract()).inserted == 3
 
 
-@pytest.mark.parametrize("table", ["loads", "tables", "quarantine"])
+@pytest.mark.parametrize("table", ["loads", "tables", "quarantine", "spared"])
 def test_a_ledger_that_the_role_may_not_use_is_named(lesser: Store, table: str) -> None:
     lesser.load(sample_rows(1), contract=contract())
     lesser.sql(f"ALTER TABLE ownlens.{table} OWNER TO postgres")

@@ -16,7 +16,9 @@ CREATE TABLE IF NOT EXISTS `ownlens`.`_ownlens_ledger` ON CLUSTER `news` (`table
     `stage` UUID,
     `begun_at` DateTime64(6, 'UTC'),
     `committed_at` DateTime64(6, 'UTC'),
-    `seconds` Float64) ENGINE = ReplicatedMergeTree ORDER BY (`table`, `sequence`);
+    `seconds` Float64,
+    `life` UInt64,
+    `target` UUID) ENGINE = ReplicatedMergeTree ORDER BY (`table`, `sequence`);
 CREATE TABLE IF NOT EXISTS `ownlens`.`samples` ON CLUSTER `news` (`id` Int64,
     `day` Date32,
     `title` Nullable(String),

@@ -351,8 +351,8 @@ class SourceMachine(RuleBasedStateMachine):
                 self.cluster.resume()
 
 
-def run_histories(machine: type[SourceMachine], histories: int, *, shrink: bool = True) -> None:
-    """Run random histories.
+def run_histories(machine: type[SourceMachine], histories: int, *, shrink: bool, same: bool) -> None:
+    """Run random histories, the `same` ones every time.
 
     Raises:
         AssertionError: a store differs at the end of one; Hypothesis prints the shortest one that it found.
@@ -365,7 +365,7 @@ def run_histories(machine: type[SourceMachine], histories: int, *, shrink: bool 
             stateful_step_count=STEPS,
             deadline=None,
             database=None,
-            derandomize=True,
+            derandomize=same,
             phases=phases,
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),

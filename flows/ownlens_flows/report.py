@@ -17,7 +17,7 @@ _ORDER = (Status.FAILED, Status.SKIPPED, Status.STOPPED, Status.LOADED, Status.N
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Rows of a table that staging refused in this run; they need a person."""
+    """Rows of a table that staging refused in this run; they need a person. `reasons` counts them, commonest first."""
 
     table: str
     rows: int
@@ -25,7 +25,7 @@ class Rejection:
     reasons: Mapping[str, int] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """Return the rejection as JSON values; `reasons` counts rows, commonest first."""
+        """Return the rejection as JSON values."""
         return {"table": self.table, "rows": self.rows, "reasons": dict(self.reasons), "message": self.message}
 
 
@@ -128,7 +128,8 @@ class RunReport:
     def _artifact_row(self, key: Key, outcome: LoadOutcome) -> dict[str, Any]:
         # Prefect's page shows so many columns without scrolling.
         load = {"table": outcome.table, "destination": outcome.destination, "status": outcome.status.value}
-        said = {"reason": self.reason(key), "validation": self.validation(key)}
+        refused = {rejection.table: rejection.message for rejection in self.rejections}
+        said = {"reason": self.reason(key) or refused.get(outcome.table, ""), "validation": self.validation(key)}
         counts = {name: getattr(outcome, name) for name in COUNTS}
         return {**load, **said, **counts, "seconds": round(outcome.seconds, 2)}
 

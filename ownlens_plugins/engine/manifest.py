@@ -15,9 +15,9 @@ from .sources.source import Seen
 
 FORMAT = 1
 Content = bytes
-DayRows = Mapping[str, int]
 # Rows of quarantines, by their set and number: (set, first row, last row), in order.
 Spans = tuple[tuple[int, int, int], ...]
+DayRows = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,12 @@ class Manifest:
     """One staged set. `parts[].uri` and `quarantine` are relative to the staging folder.
 
     `source` is the place that the rows came from, and `seen` what its snapshot had seen; frames have neither.
-    `day_rows` counts the source's rows by day, for tables extracted by days. `files` are the fingerprints of its files,
-    for sources of files, and `newest` is the greatest cursor. `left_out` counts extracted rows that earlier sets hold
-    already, `left_out_changed` those of an append that differ from what was staged.
-
-    `rejected` counts the rows of its quarantine: those that were refused and are news. `reasons` counts them by reason,
-    the commonest ten. `standing` names rows of older quarantines that were refused again as they are; `replayed` those
-    whose rows this set brings in.
+    `day_rows` counts the source's rows by day, for tables extracted by days. `files` are
+    the fingerprints of its files, for sources of files, and `newest` is the greatest cursor.
+    `left_out` counts extracted rows that earlier sets hold already, `left_out_changed` those of an append that differ
+    from what was staged. `rejected` counts the rows of its quarantine: those that were refused and are news. `reasons`
+    counts them by reason, the commonest ten. `standing` names rows of older quarantines that were refused again as they
+    are; `replayed` those that this set brings in.
     """
 
     table: str

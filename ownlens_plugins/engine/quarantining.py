@@ -82,13 +82,18 @@ def open_rows(manifests: Sequence[Manifest]) -> Numbers:
     """
     found: Numbers = {}
     for manifest in manifests:
-        if manifest.extraction == Extraction.WHOLE.value:
+        if manifest.extraction == Extraction.WHOLE.value and not holds_keys_only(manifest):
             found = numbers_of(manifest.standing)
         if manifest.quarantine is not None:
             found[manifest.sequence] = set(range(manifest.rejected))
         for sequence, numbers in numbers_of(manifest.replayed).items():
             found[sequence] = found.get(sequence, set()) - numbers
     return {sequence: numbers for sequence, numbers in found.items() if numbers}
+
+
+def holds_keys_only(manifest: Manifest) -> bool:
+    """Tell whether a set names the keys of the whole table, and brings no rows."""
+    return manifest.covers is not None and manifest.covers.keys_only
 
 
 def spans(numbers: Mapping[int, Iterable[int]]) -> Spans:

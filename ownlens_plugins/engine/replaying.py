@@ -14,12 +14,12 @@ from ..contracts import Extraction, Strategy, TableContract
 from ..errors import Retryable, SourceInvalid
 from .conforming import Conforming
 from .manifest import Manifest
-from .quarantining import RefusedValues, numbers_of, open_rows, refused_values, spans
+from .quarantining import RefusedValues, holds_keys_only, numbers_of, open_rows, refused_values, spans
 from .refusals import Origin
 from .sources.source import Extracted
 from .staging import StagingArea
 from .uniqueness import open_duckdb, plain_storage, storage_type
-from .windows import StageRequest, since_refresh
+from .windows import StageRequest
 
 TRIES = 3
 _REPLACING = (Strategy.OVERWRITE, Strategy.REPLACE_PARTITION)
@@ -183,7 +183,7 @@ def _staged_in(
     if not found.places:
         return {}
     appends = Strategy.APPEND in _strategies(contract)
-    read = [manifest for manifest in since_refresh(manifests) if appends or not manifest.replayed]
+    read = [each for each in _since_refresh(manifests) if appends or not each.replayed]
     held = _keys_of(contract, found.batches)
     held = held.append_column("place", pa.array(range(held.num_rows), pa.int64()))
     with closing(open_duckdb()) as database:
@@ -193,6 +193,12 @@ def _staged_in(
         query = f"SELECT held.place, max(staged.sequence) FROM staged JOIN held ON {same} GROUP BY 1"
         newest = dict(database.execute(query).fetchall())
     return {row: sequence for row, sequence in newest.items() if appends or sequence > found.places[row][0]}
+
+
+def _since_refresh(manifests: Sequence[Manifest]) -> list[Manifest]:
+    # A full refresh took away what older sets held and it does not. Sets of keys alone bring no rows.
+    last = max((number for number, each in enumerate(manifests) if each.full_refresh), default=0)
+    return [each for each in manifests[last:] if not holds_keys_only(each)]
 
 
 def _keys_of(contract: TableContract, batches: Sequence[pa.RecordBatch]) -> pa.Table:

@@ -101,8 +101,8 @@ class StagingArea:
             The new set, an earlier set with the same content, or None when there is nothing new.
 
         Raises:
-            Rejected: rows break the contract and its `on_bad_value` is `fail`, or the source lost all its rows;
-            nothing is staged then.
+            Rejected: rows break the contract, more than it allows, or the source lost all its rows; nothing is staged
+            then.
             Retryable: another process staged this table at the same time.
         """
         with self._draft_folder(contract.table) as folder:
@@ -117,16 +117,13 @@ class StagingArea:
     def _refuse_if_failing(self, contract: TableContract, draft: _Draft, request: StageRequest) -> None:
         # Rows that are refused again in a window say nothing about its new rows; a whole table or day is judged whole.
         counted = draft.news if request.extraction is Extraction.WINDOW else draft.refused
-        if is_failing(contract, len(counted), draft.rows):
-            where = self._folder.uri(_unpublished(contract.table))
+        kept = draft.parts.kept + draft.repeated.count
+        if is_failing(contract, len(counted), kept):
+            write_quarantine(counted, folder := draft.parts.folder.with_name("unpublished"))
             with self._explained(contract.table, "keep the refused rows"):
-                self._keep_unpublished(contract.table, counted, draft.parts.folder.with_name("unpublished"))
-            refuse_if_failing(contract, counted, draft.rows, f"{where}/{FILE}")
-
-    def _keep_unpublished(self, table: str, refused: list[RefusedRow], draft: Path) -> None:
-        write_quarantine(refused, draft)
-        self._folder.remove(_unpublished(table))
-        self._bring(draft, _unpublished(table))
+                self._folder.remove(_unpublished(contract.table))
+                self._bring(folder, _unpublished(contract.table))
+            refuse_if_failing(contract, counted, kept, self._folder.uri(f"{_unpublished(contract.table)}/{FILE}"))
 
     def unpublished(self, table: str) -> str | None:
         """Return the address of the refused rows of a set that was not published, if the newest attempt was not."""
@@ -162,13 +159,14 @@ class StagingArea:
         if contract.version_by is None:
             refused += [row for batch in doubles for row in repeated_rows(batch)]
         # A key that cannot be kept is in no store: nothing hangs on it.
-        refused = [] if request.keys_only else refused
-        repeated = self._leave_out(contract, parts, request)
+        kept = [] if request.keys_only else refused
+        return _Draft(parts, kept, self._leave_out(contract, parts, request), self._sorted(contract, kept, request))
+
+    def _sorted(self, contract: TableContract, refused: list[RefusedRow], request: StageRequest) -> Refusals:
         if request.once or not refused:  # a frame's report is about the frame, whatever came before
-            return _Draft(parts, refused, repeated, Refusals(refused))
+            return Refusals(refused)
         with self._explained(contract.table, "read the quarantine"):
-            refusals = newly_refused(self._folder.uri, self.manifests(contract.table), refused)
-        return _Draft(parts, refused, repeated, refusals)
+            return newly_refused(self._folder.uri, self.manifests(contract.table), refused)
 
     def _refuse_if_emptied(self, contract: TableContract, draft: _Draft, request: StageRequest) -> None:
         """Refuse a set that would take a table from some rows to none, unless the contract allows it.
@@ -176,7 +174,7 @@ class StagingArea:
         Raises:
             Rejected: it would.
         """
-        emptied = request.extraction is Extraction.WHOLE and not draft.rows
+        emptied = request.extraction is Extraction.WHOLE and not draft.parts.kept
         if request.extraction is Extraction.DAYS and request.day_rows is not None:
             emptied = not request.day_rows and bool(request.gone)
         if emptied and not contract.allow_empty and self._has_rows(contract.table):
@@ -286,19 +284,18 @@ class StagingArea:
         if latest is None or request.full_refresh:
             return None
         # A further row that was refused is news, although the rows that were kept are the same.
-        if request.once:
-            known = since_refresh(self.manifests(contract.table)) if appends(contract) else (latest,)
-            rejected = len(draft.refused)
+        if request.once and appends(contract):
+            known, rejected = since_refresh(self.manifests(contract.table)), len(draft.refused)
             return next((old for old in known if (old.digest, old.rejected) == (digest, rejected)), None)
         # An earlier set of equal content is not the same: the table may have changed and changed back. Only an append
         # keeps what it ever got.
+        if request.once:
+            return latest if (latest.digest, latest.rejected) == (digest, len(draft.refused)) else None
         if request.extraction is Extraction.WINDOW or latest.digest != digest or draft.news:
             return None
-        if not _holds_all(request):
-            return latest
-        # Rows that are no longer refused are news as well: they are settled.
-        whole = [latest] if latest.extraction == Extraction.WHOLE.value else self.manifests(contract.table)
-        return latest if open_rows(whole) == numbers_of(draft.refusals.standing) else None
+        # Rows that a whole table no longer refuses are settled, which is news as well.
+        still = numbers_of(draft.refusals.standing)
+        return latest if not _holds_all(request) or open_rows([latest]) == still else None
 
     def _upload(self, draft: _Draft, folder: str) -> None:
         if draft.news:
@@ -336,11 +333,6 @@ class _Draft:
     def news(self) -> list[RefusedRow]:
         return self.refusals.news
 
-    @property
-    def rows(self) -> int:
-        """The rows that are kept: fewer than were written, once rows were taken out."""
-        return self.parts.kept
-
 
 def _slug(table: str) -> str:
     """Return a table's folder name: any name becomes one harmless path segment, and no two names share one."""
@@ -349,6 +341,10 @@ def _slug(table: str) -> str:
 
 def _manifest_name(table: str, sequence: int) -> str:
     return f"{_slug(table)}/manifests/{sequence:08d}.json"
+
+
+def _unpublished(table: str) -> str:
+    return f"{_slug(table)}/unpublished"
 
 
 def _progress_name(table: str) -> str:
@@ -378,10 +374,6 @@ def _widened(parts: DraftParts, gone: frozenset[date]) -> TouchedSlice | None:
 
 def _holds_all(request: StageRequest) -> bool:
     return request.extraction is Extraction.WHOLE
-
-
-def _unpublished(table: str) -> str:
-    return f"{_slug(table)}/unpublished"
 
 
 def _copy(folder: Path, uri: str) -> None:

@@ -33,7 +33,7 @@ class StageRequest:
     `after` is the number of the set that the request was decided from: only its direct successor may be published;
     None follows whatever set is the newest. `known` are earlier sets that may hold some of the rows. `once` looks for
     the same content among earlier sets. `gone` are days that had rows and have none. `replayed` names the quarantined
-    rows that the rows are; `transformed` says that the plugins' transforms have made them already.
+    rows that these are; `transformed` says that the plugins' transforms have made them already.
     """
 
     extraction: Extraction
@@ -50,9 +50,9 @@ class StageRequest:
     seen: Seen | None = None
     day_rows: DayRows | None = field(default=None, compare=False)
     new_files: frozenset[str] = frozenset()
+    files: Mapping[str, str] | None = None
     replayed: Spans = ()
     transformed: bool = False
-    files: Mapping[str, str] | None = None
 
     @property
     def selection(self) -> Selection:

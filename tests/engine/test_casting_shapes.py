@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ownlens_plugins.errors import SourceInvalid
@@ -139,6 +139,7 @@ COLUMNS: dict[str, tuple[str, pa.Array]] = {
 }
 
 
+@settings(deadline=None)
 @given(st.integers(0, 8), st.integers(0, 8))
 def test_a_slice_of_a_batch_conforms_like_its_rows_alone(offset: int, length: int) -> None:
     contract = contract_of(**{name: text for name, (text, _) in COLUMNS.items()})

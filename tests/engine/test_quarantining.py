@@ -13,8 +13,7 @@ import pytest
 from ownlens_plugins.contracts import TableContract
 from ownlens_plugins.engine.manifest import Manifest
 from ownlens_plugins.engine.quarantining import kept_rows, numbers_of, open_rows, spans
-from ownlens_plugins.engine.staging import StagingArea
-from ownlens_plugins.engine.windows import StageRequest
+from ownlens_plugins.engine.staging import StageRequest, StagingArea
 from ownlens_plugins.errors import Rejected
 
 from .staging_rows import ONCE, REFRESH, WHOLE, WINDOW, extracted, ids, reads, row, rows, stage

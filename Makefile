@@ -10,7 +10,7 @@ UV := $(BIN)/uv pip
 COMPILE := compile pyproject.toml requirements/build.in --universal --generate-hashes --quiet --no-header \
 	--python-version 3.11 --no-emit-index-url
 
-.PHONY: help demo test check unit kill sweep bench lock generate clean
+.PHONY: help demo test check unit kill truth sweep bench lock generate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ sweep: .venv/test
 
 kill: sweep  ## kill loads at every system call and statement, and run long random histories
 	OWNLENS_HISTORIES=$(HISTORIES) $(BIN)/python -m pytest -n 4 -k any_history tests/destinations
+
+truth: .venv/test  ## random histories of a source and its runs; HISTORIES=n of them, new ones each time
+	OWNLENS_HISTORIES=$(HISTORIES) $(BIN)/python -m pytest tests/truth -k any_history -s
 
 bench: .venv/test  ## rows per second beside each store's own limit
 	$(BIN)/python -m benchmarks

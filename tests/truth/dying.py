@@ -15,7 +15,16 @@ from ownlens_plugins.registry import Registry
 from .worlds import World
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_MODULES = ["pandas", "pyarrow.compute", "pyarrow.parquet", "ownlens_s3", "ownlens_postgresql", "ownlens_clickhouse"]
+_STORES = [f"{name}.destination" for name in ("ownlens_s3", "ownlens_postgresql", "ownlens_clickhouse")]
+_MODULES = [
+    "pandas",
+    "pyarrow.compute",
+    "pyarrow.parquet",
+    "duckdb",
+    "deltalake",
+    "adbc_driver_postgresql.dbapi",
+    *_STORES,
+]
 _PATIENCE_SECONDS = 120
 
 

@@ -28,7 +28,8 @@ from .worlds import World
 from .writers import NESTINGS, PLAIN, SLOTS, Writers
 from .writing import BACKDATED, CHANGES, KEYS, REWRITES, STAMPED, rewrites, statements
 
-STEPS = 14
+STEPS = 16
+_KEYS = st.lists(KEYS, min_size=1, max_size=4)
 # What may happen besides writers that commit at once and runs one after the other.
 FEATURES = (
     "transactions",
@@ -92,22 +93,28 @@ class SourceMachine(RuleBasedStateMachine):
 
     # --- writers
 
+    @rule(table=st.integers(0, 3), keys=_KEYS, change=st.integers(0, 9), nesting=st.sampled_from(NESTINGS))
+    @precondition(lambda self: bool(self.tables))
+    def write(self, table: int, keys: list[int], change: int, nesting: str) -> None:
+        """Make, change or delete some rows at once."""
+        self._write(0, table, keys, change, nesting)
+
     @rule(
-        table=st.integers(0, 3),
-        keys=st.lists(KEYS, min_size=1, max_size=4),
-        change=st.integers(0, 9),
         slot=st.sampled_from(SLOTS),
+        table=st.integers(0, 3),
+        keys=_KEYS,
+        change=st.integers(0, 9),
         nesting=st.sampled_from(NESTINGS),
     )
-    @precondition(lambda self: bool(self.tables))
-    def write(self, table: int, keys: list[int], change: int, slot: int, nesting: str) -> None:
-        """Make, change or delete some rows, at once or in a transaction that stays open."""
-        contract = self.tables[table % len(self.tables)]
-        changes = CHANGES[contract.table] if "changes" in self.features else (STAMPED,)
-        lines = [
-            line for key in keys for line in statements(contract.table, key, changes[change % len(changes)], self.next)
-        ]
-        slot = slot if "transactions" in self.features else 0
+    @needs("transactions")
+    def write_open(self, slot: int, table: int, keys: list[int], change: int, nesting: str) -> None:
+        """Make, change or delete some rows in a transaction that stays open."""
+        self._write(slot, table, keys, change, nesting)
+
+    def _write(self, slot: int, table: int, keys: list[int], change: int, nesting: str) -> None:
+        name = self.tables[table % len(self.tables)].table
+        changes = CHANGES[name] if "changes" in self.features else (STAMPED,)
+        lines = [line for key in keys for line in statements(name, key, changes[change % len(changes)], self.next)]
         self.writers.write(slot, lines, nesting if "nesting" in self.features else PLAIN)
 
     @property
@@ -163,9 +170,11 @@ class SourceMachine(RuleBasedStateMachine):
         for contract in self.tables:
             self.world.load(contract)
 
-    @rule()
+    @rule(keys=st.lists(KEYS, max_size=3))
     @precondition(lambda self: bool(self.tables))
-    def run(self) -> None:
+    def run(self, keys: list[int]) -> None:
+        """Load all tables, after some rows of each have changed."""
+        self._stamp(keys)
         with self.world.snapshot() as snapshot:
             self.staged(snapshot, self.looks())
         self.load()
@@ -178,12 +187,15 @@ class SourceMachine(RuleBasedStateMachine):
         """Two runs at once: both snapshots are open before either stages."""
         with self.world.snapshot() as earlier:
             first = self.looks()
-            for contract in self.tables:
-                for key in keys:
-                    self.writers.write(0, statements(contract.table, key, STAMPED, self.next))
+            self._stamp(keys)
             with self.world.snapshot() as later:
                 self._stage_two(how, (earlier, first), (later, self.looks()))
         self.load()
+
+    def _stamp(self, keys: list[int]) -> None:
+        for contract in self.tables:
+            for key in keys:
+                self.writers.write(0, statements(contract.table, key, STAMPED, self.next))
 
     def _stage_two(self, how: str, earlier: tuple[Any, Any], later: tuple[Any, Any]) -> None:
         if how == "earlier first":
@@ -339,8 +351,8 @@ class SourceMachine(RuleBasedStateMachine):
                 self.cluster.resume()
 
 
-def run_histories(machine: type[SourceMachine], histories: int, *, shrink: bool = True) -> None:
-    """Run random histories.
+def run_histories(machine: type[SourceMachine], histories: int, *, shrink: bool, same: bool) -> None:
+    """Run random histories, the `same` ones every time.
 
     Raises:
         AssertionError: a store differs at the end of one; Hypothesis prints the shortest one that it found.
@@ -353,7 +365,7 @@ def run_histories(machine: type[SourceMachine], histories: int, *, shrink: bool 
             stateful_step_count=STEPS,
             deadline=None,
             database=None,
-            derandomize=True,
+            derandomize=same,
             phases=phases,
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),

@@ -31,7 +31,9 @@ def three_stores(folder: Path, target: Database, engine: Path, name: str) -> Sto
         "postgresql": PostgreSQLDestination(
             PostgreSQLConfig(host=str(target.folder), database=target.name, user="postgres", lock_timeout=10)
         ),
-        "clickhouse": ClickHouseDestination(ClickHouseConfig(interface="chdb", path=engine, database=name)),
+        "clickhouse": ClickHouseDestination(
+            ClickHouseConfig(interface="chdb", path=engine, database=name, turn_timeout=5)
+        ),
     }
 
 

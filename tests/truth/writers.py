@@ -10,7 +10,7 @@ import psycopg
 
 from tests.postgresql_servers import PostgreSQLServer
 
-SLOTS = (0, 1, 2)
+SLOTS = (1, 2)
 PLAIN, SAVEPOINT, UNDONE, BLOCK = "plain", "below a savepoint", "undone by a savepoint", "in a block with EXCEPTION"
 NESTINGS = (PLAIN, SAVEPOINT, UNDONE, BLOCK)
 _BLOCK = "DO $b$ BEGIN {}; EXCEPTION WHEN division_by_zero THEN NULL; END $b$"

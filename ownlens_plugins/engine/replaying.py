@@ -178,8 +178,8 @@ def _staged_in(
 ) -> dict[int, int]:
     """Return, for rows whose key was staged, the newest set that holds it.
 
-    An append takes a key (and version) once, whatever set it came in. For an upsert what a later set read from the source is newer;
-    what another replay staged is not, and versions decide.
+    An append takes a key (and version) once, whatever set it came in. For an upsert what a later set read from the
+    source is newer; what another replay staged is not, and versions decide.
     """
     if not found.places:
         return {}

@@ -47,6 +47,15 @@ class Expected:
                 known = self.refused.setdefault(key, [])
                 known += [] if row in known else [row]
 
+    def corrected(self, contract: TableContract, label: str) -> None:
+        """Note that the contract knows a further label, and that refused rows of it were replayed."""
+        self.contract = contract
+        for key, rows in self.refused.items():
+            fitting = [row for row in rows if row["kind"] == label]
+            if fitting:
+                self.seen.setdefault(key, fitting)
+                self.required.add(key)
+
     def _first(self, looks: Sequence[Look]) -> None:
         new = [(key, row) for look in looks for key, row in look.good.items() if key not in self.seen]
         for key, row in new:

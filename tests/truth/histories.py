@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from ownlens_plugins.contracts import TableContract, parents_first
+from ownlens_plugins.engine.replaying import replay
 from ownlens_plugins.engine.sources.source import Snapshot
 from ownlens_plugins.errors import OwnLensError
 from ownlens_plugins.faults import POINTS
@@ -23,7 +24,7 @@ from .overtaking import Overtaken
 from .servers import Cluster
 from .settling import settle
 from .stores import drop_table
-from .tables import BY_NAME, create
+from .tables import BY_NAME, CLICKS, corrected, create
 from .worlds import World
 from .writers import NESTINGS, PLAIN, SLOTS, Writers
 from .writing import BACKDATED, CHANGES, KEYS, REWRITES, STAMPED, rewrites, statements
@@ -42,16 +43,12 @@ FEATURES = (
     "drops",
     "profiles",
     "kills",
+    "replays",
 )
-_FEATURES = "OWNLENS_TRUTH_FEATURES"
-_TABLES = "OWNLENS_TRUTH_TABLES"
-_GROUPS = os.environ.get(_TABLES, "sections,clicks,visits,articles,profiles,authors books,views").split(",")
-
-
-def offered() -> frozenset[str]:
-    """Return the features that histories may use: all, or those that the environment names."""
-    named = os.environ.get(_FEATURES)
-    return frozenset(FEATURES if named is None else named.split(","))
+_OFFERED = os.environ.get("OWNLENS_TRUTH_FEATURES", ",".join(FEATURES)).split(",")
+_GROUPS = os.environ.get("OWNLENS_TRUTH_TABLES", "sections,clicks,visits,articles,profiles,authors books,views").split(
+    ","
+)
 
 
 def needs(feature: str, further: Callable[[Any], bool] = lambda _: True) -> Any:
@@ -66,7 +63,7 @@ class SourceMachine(RuleBasedStateMachine):
     # Called before and after another process uses the embedded store.
     give_up: ClassVar[Callable[[], None]]
     take_back: ClassVar[Callable[[], None]]
-    features: frozenset[str] = offered()
+    features: frozenset[str] = frozenset()
     begun: ClassVar[int] = 0
 
     def __init__(self) -> None:
@@ -82,11 +79,11 @@ class SourceMachine(RuleBasedStateMachine):
 
     @initialize(
         groups=st.lists(st.sampled_from(_GROUPS), min_size=1, max_size=3, unique=True),
-        features=st.lists(st.sampled_from(FEATURES), min_size=1, max_size=6, unique=True),
+        features=st.lists(st.sampled_from(_OFFERED), min_size=1, max_size=6, unique=True),
     )
     def create(self, groups: Sequence[str], features: Sequence[str]) -> None:
         """Choose few tables and few things that may happen: what is rare is then frequent in some histories."""
-        self.features = self.features & {*features}
+        self.features = frozenset(features)
         self.tables = parents_first([BY_NAME[name] for group in groups for name in group.split()])
         self.expected = {contract.table: Expected(contract) for contract in self.tables}
         self.world.execute(create(*self.tables))
@@ -299,7 +296,16 @@ class SourceMachine(RuleBasedStateMachine):
         self.world.primary = self.writers.server = self.cluster.promote()
         self.promoted, self.paused = True, False
 
-    # --- stores and profiles
+    # --- stores, contracts and profiles
+
+    @rule()
+    @needs("replays", lambda self: CLICKS in self.tables)
+    def correct(self) -> None:
+        """Somebody corrects the contract, and replays what was refused."""
+        place = self.tables.index(CLICKS)
+        self.tables[place] = corrected(CLICKS)
+        replay(self.tables[place], self.world.area())
+        self.expected[CLICKS.table].corrected(self.tables[place], "c")
 
     @rule(table=st.integers(0, 3), store=st.sampled_from(["s3", "s3", "postgresql", "clickhouse"]), ours=st.booleans())
     @needs("drops")

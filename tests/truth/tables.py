@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ownlens_plugins.contracts import TableContract, contract_from
@@ -21,7 +22,7 @@ SECTIONS = contract("sections", "reference", {"section_id": "int32", "name": "te
 CLICKS = contract(
     "clicks",
     "events",
-    {"click_id": "int64", "note": "text?", **_CHECKED, "created_at": "timestamptz"},
+    {"click_id": "int64", "note": "text?", **_CHECKED, "kind": "enum(a, b)?", "created_at": "timestamptz"},
     partition_by="created_at",
     max_rejected=1.0,
 )
@@ -77,7 +78,8 @@ _STAMPED = "created_at timestamptz NOT NULL DEFAULT now(), updated_at timestampt
 _MORE = "price numeric, tags text[], seen_at timestamptz"
 DDL = {
     "sections": "section_id int PRIMARY KEY, name text NOT NULL, updated_at timestamptz NOT NULL DEFAULT now()",
-    "clicks": f"click_id bigint PRIMARY KEY, note text, {_MORE}, created_at timestamptz NOT NULL DEFAULT now()",
+    "clicks": f"click_id bigint PRIMARY KEY, note text, {_MORE}, created_at timestamptz NOT NULL DEFAULT now(), "
+    "kind text",
     "visits": "visit_id bigint PRIMARY KEY, note text, "
     "at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'America/Los_Angeles')",
     "articles": f"article_id bigint PRIMARY KEY, note text, {_MORE}, day date NOT NULL, {_STAMPED}",
@@ -88,6 +90,15 @@ DDL = {
     "views": "page_id int, day date NOT NULL, note text, updated_at timestamptz NOT NULL DEFAULT now(), "
     "PRIMARY KEY (page_id, day)",
 }
+
+
+def corrected(contract: TableContract) -> TableContract:
+    """Return the contract of the clicks as somebody corrects it later: with one more label."""
+    columns = tuple(
+        replace(column, type=replace(column.type, labels=("a", "b", "c"))) if column.name == "kind" else column
+        for column in contract.columns
+    )
+    return replace(contract, columns=columns)
 
 
 def create(*contracts: TableContract, schema: str = "public") -> str:

@@ -20,6 +20,7 @@ CHANGES = {
     "views": (*_ALWAYS, FUTURE, MOVED, DAY_DELETED),
 }
 KEYS = st.integers(min_value=1, max_value=9)
+_UNKNOWN_LABEL = "kind = 'c'"
 _BAD = (
     "price = 123456789.5",
     "tags = '{{a,b},{c,d}}'",
@@ -42,7 +43,8 @@ def statements(table: str, key: int, change: str, number: int) -> Sequence[str]:
         return [f"DELETE FROM books WHERE author_id = {key}", f"DELETE FROM authors WHERE author_id = {key}"]
     made = [_insert(table, name, key, change, number)]
     if change == REFUSED:
-        made.append(f"UPDATE {table} SET {_BAD[number % len(_BAD)]} WHERE {name} = {key}")
+        bad = (*_BAD, _UNKNOWN_LABEL) if table == "clicks" else _BAD
+        made.append(f"UPDATE {table} SET {bad[number % len(bad)]} WHERE {name} = {key}")
     return made
 
 
@@ -71,6 +73,7 @@ def _values(table: str, key: int, change: str, number: int) -> dict[str, str]:
     if table in {"articles", "authors", "books"}:
         values["updated_at"] = now
     if table in {"clicks", "articles"}:
+        values |= {"kind": "'a'"} if table == "clicks" else {}
         values |= {"price": f"{number}.25", "tags": f"'{{t{number}}}'", "seen_at": "now()"}
     return values
 
@@ -82,6 +85,7 @@ def _renewed(table: str, change: str) -> Sequence[str]:
         names = [*names, "day"]
     if change in _SHIFT and table in {"clicks", "visits"}:
         names = [*names, "created_at" if table == "clicks" else "at"]
+    names += ["kind"] if table == "clicks" else []
     return [*names, *(("price", "tags", "seen_at") if table in {"clicks", "articles"} else ())]
 
 

@@ -54,12 +54,12 @@ def test_a_cancelled_load_does_not_commit_and_is_made_up_for(stack: Stack, inbox
         eventually(lambda: waits(stack), what="the load waits")
         assert stack.run("prefect", "flow-run", "cancel", run).returncode == 0
         eventually(lambda: "the run stops" in lines(stack, run), what="the run hears of it")
-        begun = time.monotonic()
         holder.commit()
+        eventually(lambda: "Flow run was cancelled." in lines(stack, run), what="the flow ends", patience=20)
         ended = eventually(lambda: stack.ended(run), what="the run ends")
-    took = time.monotonic() - begun
+    # The worker calls it Cancelled when it finds the process gone, which can take it up to 30 s more.
     assert ended["state"]["type"] == "CANCELLED"
-    assert took < 25, f"it ends by itself, and is not killed after 30 s: {lines(stack, run)}"
+    assert "stopped (SIGTERM) before anything landed" in lines(stack, run)
     with psycopg.connect(stack.servers.warehouse) as warehouse:
         changed = "SELECT count(*) FROM newsroom.browsers WHERE name = 'Cancelled'"
         assert warehouse.execute(changed).fetchone() == (0,)

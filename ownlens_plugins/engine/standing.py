@@ -11,6 +11,7 @@ from ..contracts import TableContract
 from ..registry import Registry
 from .manifest import Manifest
 from .planning import plan_load
+from .quarantining import open_rows
 from .staging import StagingArea
 from .verdicts import Verdict, Verdicts
 
@@ -24,7 +25,7 @@ class Standing:
     """One table in one destination. `newest` and `position` are sets, 0 being none; `behind` counts sets.
 
     `validation` is passed, failed, owed (no validation has seen all that is there) or none (there is nothing to see, or
-    the profile does not validate). `refused` counts the rows that staging refused in all sets of the table.
+    the profile does not validate). `refused` counts the rows in quarantine: neither replayed nor corrected.
     """
 
     table: str
@@ -71,7 +72,7 @@ def standing(
         position=position,
         behind=sum(manifest.sequence > position for manifest in manifests),
         validation=validation,
-        refused=sum(manifest.rejected for manifest in manifests),
+        refused=sum(map(len, open_rows(manifests).values())),
         reason=verdict.reason if validation == FAILED else "",
     )
 

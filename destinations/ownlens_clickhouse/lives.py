@@ -1,8 +1,8 @@
 """Which life a table is in: whether the table that is there is the one that the ledger has written about.
 
-The ledger names the table of each load by UUID. A table that is gone, or another one without rows, begins a new life,
-in which no load is applied: all staged sets are loaded again. A table that came back from a backup has another UUID
-and its rows; it goes on with its life if it shows as many as its loads have counted.
+The ledger names the table of each load by UUID. A table that is gone, another one without rows, or one that somebody
+emptied begins a new life, in which no load is applied: all staged sets are loaded again. A table that came back from a
+backup has another UUID and its rows; it goes on with its life if it shows as many as its loads have counted.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ def standing(target: Target, sequence: int) -> Standing:
     if newest is None:
         return Standing()
     anew = _is_known_anew(target.survey(), newest)
+    if anew is False and target.is_empty() and target.definition.ttl is None:
+        # What a rival is about to take out is recorded at the staged rows first, and in the ledger afterwards.
+        anew = _was_emptied(target, target.survey(), newest)
+        if target.ledger.newest(target.table) != newest:
+            return standing(target, sequence)
     if anew is None:
         rows = target.visible_rows()
         # A rival may have begun the new life, or recorded a load, while they were counted.
@@ -44,6 +49,11 @@ def _is_known_anew(survey: Survey, newest: Entry) -> bool | None:
     if survey.uuid == newest.target or newest.life in survey.lives:
         return False
     return None
+
+
+def _was_emptied(target: Target, survey: Survey, newest: Entry) -> bool:
+    begun = survey.begun(Standing(newest=newest, life=newest.life))
+    return not begun and target.ledger.expected_rows(target.table, newest.life) > 0
 
 
 def _is_anew(target: Target, newest: Entry, rows: int) -> bool:

@@ -118,6 +118,15 @@ class Target:
         final = " FINAL" if "Replacing" in self._engine_of(self.table) else ""
         return int(self.store.rows(f"SELECT count() FROM {self.name}{final}")[0][0])
 
+    def is_empty(self) -> bool:
+        """Tell whether the table has no rows; also one that is gone has none."""
+        try:
+            return not self.store.rows(f"SELECT 1 FROM {self.name} LIMIT 1")
+        except Exception as error:
+            if has_code(error, UNKNOWN_TABLE):
+                return True
+            raise
+
     def count(self, table: str) -> int:
         """Count all rows of a table, whatever they are to a reader."""
         return int(self.store.rows(f"SELECT count() FROM {self.store.name(table)}")[0][0])

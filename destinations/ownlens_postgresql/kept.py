@@ -17,11 +17,15 @@ from .ledger import Ledger
 _SCHEMA = pa.schema([(name, pa.string()) for name in ("reason", "row", "load_id")])
 
 
+def _quarantine(ledger: Ledger) -> str:
+    return sql.qualified(ledger.schema, "quarantine")
+
+
 def counts(database: Database, ledger: Ledger, schema: str) -> Mapping[str, Mapping[str, int]]:
     """Return the rows kept aside for the tables of one schema, by table and reason."""
     found: dict[str, dict[str, int]] = {}
     query = (
-        f"SELECT table_name, reason, count(*) FROM {ledger.quarantine} WHERE table_schema = $1::text "
+        f"SELECT table_name, reason, count(*) FROM {_quarantine(ledger)} WHERE table_schema = $1::text "
         "GROUP BY 1, 2 ORDER BY 1, 3 DESC"
     )
     with _reading(database, None) as connection:
@@ -33,7 +37,7 @@ def counts(database: Database, ledger: Ledger, schema: str) -> Mapping[str, Mapp
 def rows(database: Database, ledger: Ledger, schema: str, table: str) -> pa.RecordBatchReader:
     """Stream the rows kept aside for a table, oldest first."""
     query = (
-        f"SELECT reason, staged_row::text AS row, load_id FROM {ledger.quarantine} "
+        f"SELECT reason, staged_row::text AS row, load_id FROM {_quarantine(ledger)} "
         f"WHERE table_schema = {sql.literal(schema)} AND table_name = {sql.literal(table)} ORDER BY id"
     )
     batches = _batches(database, query, table)

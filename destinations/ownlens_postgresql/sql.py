@@ -199,10 +199,10 @@ def tally() -> str:
 class Merge:
     """How the stage comes into a table.
 
-    With `kept`, rows that come back from the quarantine never fail on an existing key, whatever `conflict` says, and
-    never replace a newer version. `any_version` updates rows even when the table holds a newer version. `revived` is a
-    condition on the stage `s`: such rows replace one that was gone from the source, of any version. `partitioned`
-    tables cannot tell new rows from updated ones: all count as inserted.
+    With `kept`, rows that come back from the quarantine never fail on an existing key, whatever `conflict` says.
+    `any_version` updates rows even when the table holds a newer version. `revived` is a condition on the stage `s`:
+    such rows replace one that was gone from the source, of any version. `partitioned` tables cannot tell new rows from
+    updated ones: all count as inserted.
     """
 
     table: str
@@ -227,9 +227,9 @@ def apply_stage(merge: Merge) -> str:
 
 def _inserts(merge: Merge) -> dict[str, str]:
     which, parts = "", {}
-    if merge.kept and (merge.any_version or merge.conflict is OnConflict.ERROR):
-        back = OnConflict.UPDATE if merge.contract.version_by or merge.any_version else OnConflict.SKIP
-        parts["back"] = _insert(replace(merge, any_version=False), back, f"AND s.{KEPT} IS NOT NULL")
+    if merge.kept and merge.conflict is OnConflict.ERROR:
+        back = OnConflict.UPDATE if merge.contract.version_by else OnConflict.SKIP
+        parts["back"] = _insert(merge, back, f"AND s.{KEPT} IS NOT NULL")
         which = f"AND s.{KEPT} IS NULL"
     if merge.revived:
         anew = f"AND s.{KEPT} IS NULL AND {merge.revived}"

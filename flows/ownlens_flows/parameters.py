@@ -30,6 +30,8 @@ def tell_unknown_parameters(flow: Flow[Any, Any], flow_run: FlowRun, state: Stat
 
 def unknown_parameter(name: str) -> str:
     """Return what is wrong with a parameter beside `request`, and what to write instead."""
+    if get_close_matches(name, [KNOWN]):
+        return f"unknown parameter {name!r}; did you mean {KNOWN!r}? Nothing was loaded"
     fields = get_close_matches(name, LoadRequest.model_fields, n=1, cutoff=0.6)
     near = f'write it inside of request, as {{"{fields[0]}": …}}' if fields else f"the only parameter is {KNOWN!r}"
-    return f"unknown parameter {name!r}; {near}; nothing was loaded"
+    return f"unknown parameter {name!r}; {near}. Nothing was loaded"

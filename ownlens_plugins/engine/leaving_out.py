@@ -96,14 +96,15 @@ def appends(contract: TableContract) -> bool:
     return any(options["strategy"] == Strategy.APPEND.value for options in described.values())
 
 
-def _identity(contract: TableContract) -> tuple[str, ...]:
+def identity(contract: TableContract) -> tuple[str, ...]:
+    """Return the columns by which an append tells rows apart."""
     # An append of a table with versions keeps each of them.
     version = contract.version_by
     return contract.key if version is None or version in contract.key else (*contract.key, version)
 
 
 def _is_usable(contract: TableContract, known: KnownSet, *, appended: bool) -> bool:
-    return all(name in known.columns for name in _identity(contract)) and (appended or _is_alike(contract, known))
+    return all(name in known.columns for name in identity(contract)) and (appended or _is_alike(contract, known))
 
 
 def _is_alike(contract: TableContract, known: KnownSet) -> bool:
@@ -118,7 +119,7 @@ def _found(
     *,
     appended: bool,
 ) -> Repeated:
-    keys = _Names(contract, _identity(contract) if appended else contract.key)
+    keys = _Names(contract, identity(contract) if appended else contract.key)
     with closing(open_duckdb()) as database:
         database.execute("SET TimeZone = 'UTC'")
         database.register("draft_keys", _draft(keys, files))

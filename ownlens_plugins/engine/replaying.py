@@ -13,6 +13,7 @@ from ..api import Window
 from ..contracts import Extraction, Strategy, TableContract
 from ..errors import Retryable, SourceInvalid
 from .conforming import Conforming
+from .leaving_out import appends, identity
 from .manifest import Manifest
 from .quarantining import RefusedValues, holds_keys_only, numbers_of, open_rows, refused_values, spans
 from .refusals import Origin
@@ -177,22 +178,23 @@ def _staged_in(
 ) -> dict[int, int]:
     """Return, for rows whose key was staged, the newest set that holds it.
 
-    An append takes a key once, whatever set it came in. For an upsert what a later set read from the source is newer;
-    what another replay staged is not, and versions decide.
+    An append takes a key (and version) once, whatever set it came in. For an upsert what a later set read from the
+    source is newer; what another replay staged is not, and versions decide.
     """
     if not found.places:
         return {}
-    appends = Strategy.APPEND in _strategies(contract)
-    read = [each for each in _since_refresh(manifests) if appends or not each.replayed]
-    held = _keys_of(contract, found.batches)
+    appended = appends(contract)
+    columns = identity(contract) if appended else contract.key
+    read = [each for each in _since_refresh(manifests) if appended or not each.replayed]
+    held = _keys_of(contract, columns, found.batches)
     held = held.append_column("place", pa.array(range(held.num_rows), pa.int64()))
     with closing(open_duckdb()) as database:
         database.register("held", held)
-        database.register("staged", _staged_keys(contract, area, read))
-        same = " AND ".join(f"held.c{number} = staged.c{number}" for number in range(len(contract.key)))
+        database.register("staged", _staged_keys(contract, columns, area, read))
+        same = " AND ".join(f"held.c{number} IS NOT DISTINCT FROM staged.c{number}" for number in range(len(columns)))
         query = f"SELECT held.place, max(staged.sequence) FROM staged JOIN held ON {same} GROUP BY 1"
         newest = dict(database.execute(query).fetchall())
-    return {row: sequence for row, sequence in newest.items() if appends or sequence > found.places[row][0]}
+    return {row: sequence for row, sequence in newest.items() if appended or sequence > found.places[row][0]}
 
 
 def _since_refresh(manifests: Sequence[Manifest]) -> list[Manifest]:
@@ -201,27 +203,28 @@ def _since_refresh(manifests: Sequence[Manifest]) -> list[Manifest]:
     return [each for each in manifests[last:] if not holds_keys_only(each)]
 
 
-def _keys_of(contract: TableContract, batches: Sequence[pa.RecordBatch]) -> pa.Table:
+def _keys_of(contract: TableContract, columns: Sequence[str], batches: Sequence[pa.RecordBatch]) -> pa.Table:
     rows = pa.Table.from_batches(batches, schema=contract.arrow_schema)
-    return pa.table({f"c{number}": _plain(rows[name]) for number, name in enumerate(contract.key)})
+    return pa.table({f"c{number}": _plain(rows[name]) for number, name in enumerate(columns)})
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([plain_storage(chunk) for chunk in column.chunks], storage_type(column.type))
 
 
-def _staged_keys(contract: TableContract, area: StagingArea, manifests: Sequence[Manifest]) -> pa.RecordBatchReader:
-    fields = [(f"c{n}", storage_type(contract.column(name).type.arrow)) for n, name in enumerate(contract.key)]
+def _staged_keys(
+    contract: TableContract, columns: Sequence[str], area: StagingArea, manifests: Sequence[Manifest]
+) -> pa.RecordBatchReader:
+    fields = [(f"c{n}", storage_type(contract.column(name).type.arrow)) for n, name in enumerate(columns)]
     schema = pa.schema([*fields, ("sequence", pa.int64())])
 
     def batches() -> Iterator[pa.RecordBatch]:
         for manifest in manifests:
             for part in area.parts(manifest):
-                for batch in part.read(list(contract.key)):
+                for batch in part.read(columns):
                     # The contract may have widened a key's type since.
                     keys = [
-                        plain_storage(batch.column(n)).cast(kind)
-                        for n, (_, kind) in zip(contract.key, fields, strict=True)
+                        plain_storage(batch.column(n)).cast(kind) for n, (_, kind) in zip(columns, fields, strict=True)
                     ]
                     yield pa.RecordBatch.from_arrays([*keys, pa.repeat(manifest.sequence, len(batch))], schema=schema)
 

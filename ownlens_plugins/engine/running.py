@@ -7,10 +7,10 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from ..api import Destination, LoadPlan, LoadResult
+from ..api import Covers, Destination, LoadPlan, LoadResult
 from ..contracts import Extraction, Strategy, TableContract
-from ..errors import Retryable
-from ..powers import SupportsQuarantine
+from ..errors import Rejected, Retryable
+from ..powers import SupportsCounting, SupportsQuarantine
 from ..registry import Registry
 from .loading import load
 from .manifest import Manifest
@@ -124,7 +124,23 @@ def load_table(
     return replace(outcome, position=newest.sequence if newest else 0)
 
 
+def _refuse_to_empty(destination: Destination[Any, Any], plan: LoadPlan) -> None:
+    """Refuse an empty whole table where the destination has rows that staging knows nothing of.
+
+    Raises:
+        Rejected: the table would be emptied, and its contract does not allow it.
+    """
+    if plan.rows or plan.covers != Covers() or plan.contract.allow_empty:
+        return
+    if isinstance(destination, SupportsCounting) and (held := destination.count(replace(plan, touched=None)).rows):
+        raise Rejected(
+            f"{plan.table}: the source has no rows, and {plan.destination} has {held}, which would all go; check the "
+            "source, or set allow_empty: true in the contract"
+        )
+
+
 def _load_one(destination: Destination[Any, Any], plan: LoadPlan) -> LoadResult:
+    _refuse_to_empty(destination, plan)
     logger.info(
         "%s: load %s into %s starts: %s, %d rows in %d parts, options %s",
         plan.table,
@@ -139,8 +155,8 @@ def _load_one(destination: Destination[Any, Any], plan: LoadPlan) -> LoadResult:
     result = load(destination, plan)
     seconds = time.monotonic() - started
     logger.info(
-        "%s: load %s into %s ended: inserted %d, updated %d, unchanged %d, deleted %d, rejected %d, released %d%s, "
-        "%.2f s, %.0f rows/s",
+        "%s: load %s into %s ended: inserted %d, updated %d, unchanged %d, deleted %d, spared %d, rejected %d, "
+        "released %d%s, %.2f s, %.0f rows/s",
         plan.table,
         plan.load_id,
         plan.destination,
@@ -148,6 +164,7 @@ def _load_one(destination: Destination[Any, Any], plan: LoadPlan) -> LoadResult:
         result.updated,
         result.unchanged,
         result.deleted,
+        result.spared,
         result.rejected,
         result.released,
         ", replayed" if result.replayed else "",

@@ -150,9 +150,8 @@ def _following(
 
 def _new_files(now: Mapping[str, str] | None, before: Mapping[str, str] | None) -> frozenset[str]:
     """Return the files that were delivered, or written again, since the sets before: all their rows may be new."""
-    if now is None or before is None:
-        return frozenset()
-    return frozenset(name for name, fingerprint in now.items() if before.get(name) != fingerprint)
+    known = before or {}
+    return frozenset(name for name, fingerprint in (now or {}).items() if known.get(name) != fingerprint)
 
 
 def _may_repeat(manifest: Manifest, start: datetime | None) -> bool:

@@ -167,12 +167,20 @@ class ReferenceSession(LoadSession):
         self.check(connection, receipts)
         if plan.strategy is Strategy.UPSERT:
             return self.upsert(connection)
+        deleted = self.replaced(connection)
+        return LoadResult(plan.load_id, plan.digest, plan.rows, self.insert(connection), deleted=deleted)
+
+    def replaced(self, connection: sqlite3.Connection) -> int:
+        """Delete the rows that an overwrite or a replaced partition stands for; return how many."""
+        plan = self.plan
         if plan.strategy is Strategy.OVERWRITE:
-            connection.execute("DELETE FROM landed WHERE name = ?", (plan.table,))
-        if plan.strategy is Strategy.REPLACE_PARTITION:
-            days = "SELECT day FROM staged WHERE attempt = ?"
-            connection.execute(f"DELETE FROM landed WHERE name = ? AND day IN ({days})", (plan.table, self.attempt))
-        return LoadResult(plan.load_id, plan.digest, rows=plan.rows, inserted=self.insert(connection))
+            return connection.execute("DELETE FROM landed WHERE name = ?", (plan.table,)).rowcount
+        if plan.strategy is not Strategy.REPLACE_PARTITION:
+            return 0
+        gone = [str(day) for day in (plan.covers.days or () if plan.covers else ())]
+        days = "SELECT day FROM staged WHERE attempt = ? UNION SELECT value FROM json_each(?)"
+        values = (plan.table, self.attempt, json.dumps(gone))
+        return connection.execute(f"DELETE FROM landed WHERE name = ? AND day IN ({days})", values).rowcount
 
     def check(self, connection: sqlite3.Connection, receipts: Sequence[Receipt]) -> None:
         """Compare what is staged with the plan."""

@@ -115,6 +115,28 @@ def test_of_overwritten_tables_only_the_newest_set_is_loaded(
     assert [value["read_id"] for value in sqlite.landed("reads")] == [3]
 
 
+@pytest.mark.parametrize("strategy", ["overwrite", "upsert"])
+def test_rows_that_staging_knows_nothing_of_are_not_taken_away_by_an_empty_source(
+    area: StagingArea, registry: Registry, sqlite: SqliteDestination, tmp_path: Path, strategy: str
+) -> None:
+    contract = reads("reference", destinations={"sqlite": {"strategy": strategy}})
+    stage(area, contract, rows(1, 2), WHOLE)
+    load_table(sqlite, contract, area, registry)
+    other = StagingArea(str(tmp_path / "other"), registry)
+    for _ in range(2):
+        stage_rows(other, reads("reference", allow_empty=True), [{**row(1), "title": "other"}], WHOLE)
+        stage_rows(other, reads("reference", allow_empty=True), [], WHOLE)
+    with pytest.raises(Rejected) as caught:
+        load_table(sqlite, contract, other, registry)
+    assert str(caught.value) == (
+        "reads: the source has no rows, and sqlite has 2, which would all go; check the source, or set "
+        "allow_empty: true in the contract"
+    )
+    allowed = reads("reference", allow_empty=True, destinations={"sqlite": {"strategy": strategy}})
+    assert load_table(sqlite, allowed, other, registry).deleted == 2
+    assert sqlite.landed("reads") == []
+
+
 def test_a_destination_without_overwrite_refuses_a_full_refresh(
     area: StagingArea, registry: Registry, tmp_path: Path
 ) -> None:

@@ -130,6 +130,15 @@ def test_an_upsert_leaves_out_what_a_later_set_has_corrected(area: StagingArea) 
     assert open_rows(area.manifests("states")) == {}
 
 
+def test_an_append_of_versions_leaves_out_the_same_version_only(area: StagingArea) -> None:
+    history = {"destinations": {"s3": {"strategy": "append"}}}
+    put(area, states("a", "entity", **history), (1, "a", 1, 1))
+    put(area, states("a", "entity", **history), (1, "b", 2, 2), (2, "b", 2, 2))
+    put(area, states("a", "entity", **history), (1, "a", 3, 3), (2, "a", 2, 2))
+    outcome = replay(states("a, b", "entity", **history), area)
+    assert (outcome.rows, outcome.known, ids_of(area, 4)) == (1, 1, [1])
+
+
 def test_of_several_refused_versions_the_newest_comes_in(area: StagingArea) -> None:
     put(area, states("a", "entity"), (1, "b", 1, 1))
     put(area, states("a", "entity"), (1, "b", 3, 3), (1, "b", 2, 2))

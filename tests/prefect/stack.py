@@ -114,11 +114,11 @@ class Stack:
         wanted = {"event": {"name": list(names)}, "order": "DESC"}
         return self.ask("POST", "/events/filter", filter=wanted, limit=limit)["events"]
 
-    def emit(self, event: str, resource: str, payload: dict[str, Any]) -> None:
+    def emit(self, event: str, resource: str, payload: dict[str, Any], **more: Any) -> None:
         """Tell the server of an event, as any program may."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         told = {"occurred": now, "event": event, "resource": {"prefect.resource.id": resource}, "payload": payload}
-        answer = httpx.post(f"{self.address}/api/events", json=[{**told, "id": str(uuid4())}], timeout=30)
+        answer = httpx.post(f"{self.address}/api/events", json=[{**told, **more, "id": str(uuid4())}], timeout=30)
         answer.raise_for_status()
 
 

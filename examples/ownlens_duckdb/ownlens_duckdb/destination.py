@@ -17,7 +17,8 @@ _LEDGER = """CREATE TABLE IF NOT EXISTS _ownlens_ledger (table_name TEXT, sequen
 _FIND = "SELECT sequence, digest, counts FROM _ownlens_ledger WHERE table_name = ? AND sequence >= ? ORDER BY 1 LIMIT 1"
 _COLUMNS = "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_name = 'main' AND table_name = ?"
 _MERGE = """MERGE INTO {table} AS held USING _ownlens_staged AS staged USING ({key})
-    WHEN MATCHED AND staged.{version} > held.{version} THEN UPDATE WHEN NOT MATCHED THEN INSERT"""
+    WHEN MATCHED AND (staged.{version} > held.{version} OR held.{version} IS NULL) THEN UPDATE
+    WHEN NOT MATCHED THEN INSERT"""
 
 
 class DuckDBConfig(ownlens.StrictModel):

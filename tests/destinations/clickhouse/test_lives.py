@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from ownlens_clickhouse import preparing
 from ownlens_clickhouse.destination import ClickHouseDestination
-from ownlens_plugins.api import LoadPlan
+from ownlens_plugins.api import Covers, LoadPlan
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import OwnLensError, Rejected, Retryable
@@ -155,15 +156,57 @@ def test_rows_whose_time_is_over_may_lack_in_a_restored_table(loads: Loads) -> N
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_table_that_was_emptied_by_hand_stays_so(loads: Loads, strategy: Strategy) -> None:
-    """TRUNCATE leaves the table the same: whoever does it means it, as with a DELETE of some rows."""
+@pytest.mark.parametrize("statement", ["TRUNCATE TABLE {}", "DELETE FROM {} WHERE true"])
+def test_a_table_that_was_emptied_by_hand_is_filled_from_all_sets(
+    loads: Loads, strategy: Strategy, statement: str
+) -> None:
     contract = narrow(strategy)
     plans = staged(loads, contract)
-    apply(loads, plans[:2])
+    apply(loads, plans)
+    loads.run(statement.format(table(loads)))
+    assert found(loads, plans) == [False, False, False]
+    apply(loads, plans)
+    assert found(loads, plans) == [True, True, True]
+    assert loads.landed(contract) == wanted(loads, contract, strategy)
+
+
+def test_a_few_rows_that_were_deleted_by_hand_stay_away(loads: Loads) -> None:
+    contract = narrow(Strategy.APPEND)
+    plans = staged(loads, contract)
+    apply(loads, plans)
+    loads.run(f"DELETE FROM {table(loads)} WHERE id != 31")
+    assert found(loads, plans) == [True, True, True]
+
+
+@pytest.mark.parametrize("strategy", [Strategy.REPLACE_PARTITION, Strategy.UPSERT])
+@pytest.mark.parametrize("point", ["commit_sent", "after_commit", "before_ledger", "cleanup"])
+def test_a_table_that_a_load_emptied_is_not_filled(
+    loads: Loads, monkeypatch: pytest.MonkeyPatch, strategy: Strategy, point: str
+) -> None:
+    """Nor while that load is cut short, and the ledger still counts the rows that it took out."""
+    contract = narrow(strategy)
+    plans = staged(loads, contract)
+    apply(loads, plans)
+    days = tuple(row["day"] for n in (1, 2, 3) for row in day_rows(1, day=n))
+    last = loads.plan(contract, [], sequence=4, covers=Covers(column="day", days=days))
+    with monkeypatch.context() as patch:
+        patch.setenv("OWNLENS_FAULT", f"{point}:raise")
+        with suppress(OSError, OwnLensError):
+            loads.again(last)
+    assert loads.landed(contract) == [] or point == "commit_sent"
+    assert found(loads, plans) == [True, True, True]
+    assert loads.again(last).deleted == 30
+    assert found(loads, [*plans, last]) == [True] * 4
+    assert loads.landed(contract) == []
+
+
+def test_rows_whose_time_is_over_leave_an_empty_table_as_it_is(loads: Loads) -> None:
+    options = {**narrow(Strategy.APPEND).options_for("clickhouse"), "ttl_days": 40_000}
+    contract = narrow(Strategy.APPEND, options=options)
+    plans = staged(loads, contract)
+    apply(loads, plans)
     loads.run(f"TRUNCATE TABLE {table(loads)}")
-    assert found(loads, plans) == [True, True, False]
-    apply(loads, plans[2:])
-    assert loads.landed(contract) == loads.staged(contract, day_rows(10, day=3, first=30))
+    assert found(loads, plans) == [True, True, True]
 
 
 # --- ledgers of an older version

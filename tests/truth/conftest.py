@@ -15,6 +15,7 @@ from tests.postgresql_servers import debian_programs, running_server
 
 from .servers import SETTINGS, Cluster
 from .stores import three_stores
+from .tables import CLICKS, create
 from .worlds import World
 
 
@@ -69,3 +70,10 @@ def make_world(
 @pytest.fixture
 def world(make_world: Callable[[], World]) -> World:
     return make_world()
+
+
+@pytest.fixture
+def clicks(world: World) -> World:
+    """A world whose source has a table of clicks, without rows."""
+    world.execute(create(CLICKS))
+    return world

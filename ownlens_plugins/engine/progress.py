@@ -14,7 +14,8 @@ from .sources.source import Seen
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the source showed, all of which the sets up to `after` hold: a snapshot, its moment, rows by day, files.
+    """What the source showed, all of which the sets up to `after` hold: a snapshot, its moment, rows by day, files, and
+    the place that they came from.
 
     A run that finds nothing new leaves one beside the manifests, so that the next run need not look as far back. It
     speaks of the sets up to `after` only: once there is a newer set, it says nothing.
@@ -25,6 +26,7 @@ class Progress:
     seen: Seen | None
     day_rows: DayRows | None
     files: Mapping[str, str] | None = None
+    source: Mapping[str, str] | None = None
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), default=datetime.isoformat, indent=1).encode()
@@ -33,7 +35,9 @@ class Progress:
     def from_json(content: bytes) -> Progress:
         values: dict[str, Any] = json.loads(content)
         moment = datetime.fromisoformat(values["moment"])
-        return Progress(values["after"], moment, seen_of(values["seen"]), values["day_rows"], values["files"])
+        return Progress(
+            values["after"], moment, seen_of(values["seen"]), values["day_rows"], values["files"], values["source"]
+        )
 
 
 def reached(manifests: Sequence[Manifest], noted: Progress | None) -> Progress | None:
@@ -49,4 +53,6 @@ def _of(manifest: Manifest) -> Progress | None:
     # Sets of frames, and of rows that came back from the quarantine, say nothing of the source.
     if manifest.window.end is None:
         return None
-    return Progress(manifest.sequence, manifest.window.end, manifest.seen, manifest.day_rows, manifest.files)
+    return Progress(
+        manifest.sequence, manifest.window.end, manifest.seen, manifest.day_rows, manifest.files, manifest.source
+    )

@@ -45,7 +45,9 @@ def stage_table(
     manifests, noted = area.manifests(contract.table), area.noted(contract.table)
     request = next_request(contract, snapshot, manifests, noted, full_refresh=full_refresh, source_moved=source_moved)
     manifest = None if request is None else _stage(contract, snapshot, area, request)
-    swept = stage_keys(contract, snapshot, area) if sweep_deletes and request is not None else None
+    swept = None
+    if sweep_deletes and request is not None:
+        swept = stage_keys(contract, snapshot, area, after=manifest.sequence if manifest else request.after)
     outcome = StageOutcome(contract.table, manifest or swept, time.monotonic() - started)
     _log_staged(contract, outcome)
     return outcome
@@ -59,14 +61,18 @@ def _stage(contract: TableContract, snapshot: Snapshot, area: StagingArea, reque
     return manifest
 
 
-def stage_keys(contract: TableContract, snapshot: Snapshot, area: StagingArea) -> Manifest | None:
-    """Stage the keys of a table whose deletes follow, so that destinations delete the rows of all other keys."""
-    if contract.deletes != "follow" or contract.extraction is not Extraction.WINDOW:
+def stage_keys(contract: TableContract, snapshot: Snapshot, area: StagingArea, *, after: int | None) -> Manifest | None:
+    """Stage the keys of a table whose deletes follow, so that destinations delete the rows of all other keys.
+
+    `after` is the set that holds the rows of this very snapshot. A set of a newer one in between has rows that these
+    keys lack, and that must not go.
+
+    Raises:
+        Retryable: another set was staged after that one.
+    """
+    if contract.deletes != "follow" or contract.extraction is not Extraction.WINDOW or not after:
         return None
-    latest = area.latest(contract.table)
-    if latest is None:
-        return None
-    request = keys_request(contract, snapshot, latest)
+    request = keys_request(contract, snapshot, after)
     with snapshot.read(contract, request.selection) as extracted:
         return area.stage(keys_of(contract), extracted, request)
 

@@ -73,7 +73,9 @@ class StagingArea:
     def note(self, table: str, request: StageRequest) -> None:
         """Note that a request brought nothing new, so that the next one need not look as far back."""
         if request.after and request.window.end is not None:
-            progress = Progress(request.after, request.window.end, request.seen, request.day_rows, request.files)
+            progress = Progress(
+                request.after, request.window.end, request.seen, request.day_rows, request.files, request.source
+            )
             with self._explained(table, "note what this run has seen"):
                 self._folder.put(_progress_name(table), progress.to_json())
 

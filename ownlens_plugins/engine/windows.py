@@ -83,9 +83,9 @@ def next_request(
         Rejected: the sets before it came from another place.
     """
     place, seen = dict(snapshot.identity(contract)), snapshot.seen(contract)
-    if not (full_refresh or source_moved):
-        _check_place(contract, place, manifests)
     base = reached(manifests, noted)
+    if not (full_refresh or source_moved) and base is not None:
+        _check_place(contract, place, base.source or place)
     after = manifests[-1].sequence if manifests else 0
     if base is not None and _overtaken(seen, base.seen):
         logger.info("%s: the source shows an older state than was staged already; nothing is taken", contract.table)
@@ -106,19 +106,17 @@ def next_request(
     return _with_days(contract, snapshot, request, base)
 
 
-def _check_place(contract: TableContract, place: Mapping[str, str], manifests: Sequence[Manifest]) -> None:
-    known = next((manifest.source for manifest in reversed(manifests) if manifest.source), None)
-    if known is None or known == place:
-        return
+def _check_place(contract: TableContract, place: Mapping[str, str], known: Mapping[str, str]) -> None:
+    # What a source could not tell, for want of a right, is empty and no difference.
+    told = (name for name in sorted({*known, *place}) if "" not in (known.get(name), place.get(name)))
     differs = ", ".join(
-        f"{name} {known.get(name)!r}, now {place.get(name)!r}"
-        for name in sorted({*known, *place})
-        if known.get(name) != place.get(name)
+        f"{name} {known.get(name)!r}, now {place.get(name)!r}" for name in told if known.get(name) != place.get(name)
     )
-    raise Rejected(
-        f"{contract.table}: the staged sets came from another source ({differs}); give this profile a staging folder "
-        "of its own, or, if the database has moved, run once with --source-moved"
-    )
+    if differs:
+        raise Rejected(
+            f"{contract.table}: the staged sets came from another source ({differs}); give this profile a staging "
+            "folder of its own, or, if the database has moved, run once with --source-moved"
+        )
 
 
 def _overtaken(mine: Seen | None, theirs: Seen | None) -> bool:
@@ -230,14 +228,14 @@ def _with_days(
     )
 
 
-def keys_request(contract: TableContract, snapshot: Snapshot, latest: Manifest) -> StageRequest:
+def keys_request(contract: TableContract, snapshot: Snapshot, after: int) -> StageRequest:
     """Return the request for all keys of a table, which says what is gone.
 
     It follows the set of the rows of the same snapshot, so that no destination deletes what it has not seen come.
     """
     place, seen = dict(snapshot.identity(contract)), snapshot.seen(contract)
     window = Window(None, snapshot.closes_at)
-    return StageRequest(Extraction.WHOLE, window, after=latest.sequence, keys_only=True, source=place, seen=seen)
+    return StageRequest(Extraction.WHOLE, window, after=after, keys_only=True, source=place, seen=seen)
 
 
 def keys_of(contract: TableContract) -> TableContract:

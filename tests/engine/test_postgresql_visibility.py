@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from ownlens_plugins.engine.running import stage_table
+from ownlens_plugins.api import Covers
+from ownlens_plugins.engine.running import stage_keys, stage_table
 from ownlens_plugins.engine.sources import postgresql_snapshot
 from ownlens_plugins.engine.staging import StagingArea
 from ownlens_plugins.engine.windows import next_request
@@ -16,7 +17,7 @@ from ownlens_plugins.errors import Rejected, Retryable
 from ..conftest import Database, new_database
 from .postgresql_reads import READS, insert, open_transaction, run
 from .postgresql_reads import db as db
-from .staging_rows import reads
+from .staging_rows import ids, reads
 
 
 def test_rows_of_an_open_transaction_come_once_it_commits_and_hold_nothing_back(
@@ -195,3 +196,32 @@ def test_another_database_is_refused_in_the_same_staging_area(db: Database, area
         with pytest.raises(Rejected, match="reads: the staged sets came from another source \\(database 'test_"):
             run(other, area, reads())
         assert run(other, area, reads(), source_moved=True) == [2]
+        assert run(other, area, reads()) is None
+
+
+def test_a_source_that_moved_without_news_has_moved(db: Database, area: StagingArea) -> None:
+    insert(db, 1)
+    assert run(db, area, reads()) == [1]
+    with new_database(db.folder) as other:
+        other.execute(READS)
+        other.execute("INSERT INTO reads SELECT 1, 't', %s, now()", (datetime.now(UTC),))
+        assert run(other, area, reads(), source_moved=True) is None
+        assert run(other, area, reads()) is None
+        insert(other, 2)
+        assert run(other, area, reads()) == [2]
+
+
+def test_keys_follow_the_rows_of_their_own_snapshot_only(db: Database, area: StagingArea) -> None:
+    contract = reads("entity", deletes="follow")
+    insert(db, 1)
+    run(db, area, contract)
+    with db.source().snapshot() as older:
+        insert(db, 2)
+        assert run(db, area, contract) == [2]  # a rival's set, after which the older keys would delete row 2
+        with pytest.raises(Retryable, match="another run staged set 2 at the same time"):
+            stage_keys(contract, older, area, after=1)
+    db.execute("DELETE FROM reads WHERE read_id = 1")
+    with db.source().snapshot() as snapshot:
+        swept = stage_table(contract, snapshot, area, sweep_deletes=True).manifest
+    assert swept is not None
+    assert (swept.covers, swept.rows, ids(area, swept)) == (Covers(keys_only=True), 1, [2])

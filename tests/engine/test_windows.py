@@ -201,7 +201,12 @@ def test_another_source_is_refused_unless_it_has_moved() -> None:
             "reads: the staged sets came from another source (database 'here', now 'there'); give this profile a "
             "staging folder of its own, or, if the database has moved, run once with --source-moved"
         )
+    assert next_request(reads(), Sight(place=""), known) is not None  # it may not say where it is
     assert next_request(reads(), Sight(place="there"), known, source_moved=True) is not None
+    moved = Progress(1, NOON, seen(10), None, source={"database": "there"})
+    assert next_request(reads(), Sight(place="there"), known, moved) is not None  # a run without news has moved already
+    with pytest.raises(Rejected):
+        next_request(reads(), Sight(place="here"), known, moved)
     assert next_request(reads(), Sight(place="there"), known, full_refresh=True) is not None
 
 

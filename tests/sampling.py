@@ -18,13 +18,21 @@ import pytest
 # Files whose tests differ by combination only.
 GRIDS = {
     "test_conformance",
+    "test_counting",
+    "test_counts",
+    "test_deletes",
+    "test_dropped",
     "test_exactly_once",
     "test_faults",
+    "test_files_formats",
     "test_histories",
+    "test_identity",
     "test_kill",
     "test_kills",
     "test_liars",
+    "test_lives",
     "test_lost_answers",
+    "test_moved",
     "test_names",
     "test_network",
     "test_processes",
@@ -34,7 +42,10 @@ GRIDS = {
     "test_reference",
     "test_refusals",
     "test_round_trip",
+    "test_sparing",
     "test_staging_network",
+    "test_unfit_tables",
+    "test_versions",
 }
 
 

@@ -162,8 +162,15 @@ def _strategies(contract: TableContract) -> Iterator[Finding]:
 def _deletes(contract: TableContract) -> Iterator[Finding]:
     strategies = {name: contract.options_for(name).get("strategy") for name in contract.describe()["destinations"]}
     if contract.deletes == "follow":
-        if contract.extraction is Extraction.WINDOW and "upsert" not in strategies.values():
-            yield ("deletes",), "deletes: follow needs whole tables, whole days, or a destination that upserts"
+        for destination, strategy in strategies.items():
+            if contract.extraction is Extraction.WINDOW and strategy != "upsert":
+                yield (
+                    ("deletes",),
+                    (
+                        f"deletes: follow needs {destination} to upsert, as its strategy {strategy} keeps rows that "
+                        "are gone; use upsert there, deletes: keep, or whole tables or days"
+                    ),
+                )
         return
     for destination, strategy in strategies.items():
         if strategy in {"overwrite", "replace_partition"}:

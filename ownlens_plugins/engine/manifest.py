@@ -115,7 +115,9 @@ def _moment(text: str | None) -> datetime | None:
 
 def seen_of(values: Mapping[str, Any] | None) -> Seen | None:
     """Return what a snapshot had seen, from JSON values."""
-    return None if values is None else Seen(**values)
+    if values is None:
+        return None
+    return Seen(**{**values, "tables": tuple(values["tables"]), "taken": _moment(values["taken"])})
 
 
 def _covers(values: Mapping[str, Any] | None) -> Covers | None:

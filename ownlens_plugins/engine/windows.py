@@ -87,7 +87,8 @@ def next_request(
     if not (full_refresh or source_moved) and base is not None:
         _check_place(contract, place, base.source or place)
     after = manifests[-1].sequence if manifests else 0
-    if base is not None and _overtaken(seen, base.seen):
+    if not (full_refresh or source_moved) and base is not None and _overtaken(seen, base.seen):
+        _refuse_if_restored(contract, seen, base.seen)
         logger.info("%s: the source shows an older state than was staged already; nothing is taken", contract.table)
         return None
     request = StageRequest(
@@ -103,6 +104,8 @@ def next_request(
         request = replace(request, extraction=Extraction.WHOLE)
     elif base is not None:
         request = _following(contract, request, base, manifests)
+        # A source that was copied or taken back gives numbers out again.
+        request = replace(request, unseen_by=None) if source_moved else request
     return _with_days(contract, snapshot, request, base)
 
 
@@ -127,6 +130,21 @@ def _overtaken(mine: Seen | None, theirs: Seen | None) -> bool:
     if mine is None or theirs is None or not _is_same_history(mine, theirs):
         return False
     return mine.wal_from < theirs.wal_to
+
+
+def _refuse_if_restored(contract: TableContract, mine: Seen | None, theirs: Seen | None) -> None:
+    """Refuse a primary whose log ends, by a later clock, before the place that it had reached: it was taken back.
+
+    Raises:
+        Rejected: it was. Its transactions get numbers that count as seen.
+    """
+    if mine is None or theirs is None or mine.taken is None or theirs.taken is None:
+        return
+    if mine.wal_to < theirs.wal_from and mine.taken > theirs.taken:
+        raise Rejected(
+            f"{contract.table}: the source was taken back to an earlier state than was staged; run once with "
+            "--source-moved, or with --full-refresh to take the destinations back as well"
+        )
 
 
 def _is_same_history(one: Seen, other: Seen) -> bool:
@@ -188,9 +206,12 @@ def _complete(base: Progress, seen: Seen, manifests: Sequence[Manifest]) -> date
 def _can_tell(mine: Seen | None, theirs: Seen | None) -> bool:
     """Tell whether row versions can be compared with an earlier snapshot.
 
-    After a failover numbers are given out again, which the lost end of the old timeline had used.
+    After a failover numbers are given out again, which the lost end of the old timeline had used. A table that came to
+    be part of this one (a partition that was attached, another table under this name) has rows of old numbers.
     """
     if mine is None or theirs is None or not _is_same_history(mine, theirs):
+        return False
+    if not set(mine.tables) <= set(theirs.tables):
         return False
     return 0 <= mine.xmax - theirs.xmin < _COMPARABLE
 
@@ -220,9 +241,12 @@ def _with_days(
     now = snapshot.day_rows(contract)
     before = {} if base is None or base.day_rows is None else base.day_rows
     held = {date.fromisoformat(day): rows for day, rows in before.items()}
+    changed = {day for day in held if day in now and held[day] != now[day]}
+    if request.unseen_by is not None:
+        changed |= snapshot.changed_days(contract, request.unseen_by)
     return replace(
         request,
-        days=frozenset(day for day in held if day in now and held[day] != now[day]),
+        days=frozenset(changed),
         gone=frozenset(held) - frozenset(now),
         day_rows={day.isoformat(): rows for day, rows in now.items()},
     )

@@ -17,7 +17,7 @@ from ownlens_plugins.errors import Rejected, Retryable
 from ..conftest import Database, new_database
 from .postgresql_reads import READS, insert, open_transaction, run
 from .postgresql_reads import db as db
-from .staging_rows import ids, reads
+from .staging_rows import ids, reads, staged_rows
 
 
 def test_rows_of_an_open_transaction_come_once_it_commits_and_hold_nothing_back(
@@ -141,6 +141,53 @@ def test_views_materialized_and_foreign_tables_and_what_is_made_of_them_cannot_t
         told = {name: snapshot.seen(reads(table=name)) is not None for name in ("reads", "foreigner", "parts", "view")}
         assert told == {"reads": True, "foreigner": False, "parts": False, "view": False}
         assert snapshot.seen(reads(table="copy")) is None
+
+
+@pytest.mark.parametrize("how", ["attached", "inherited", "renamed"])
+def test_rows_that_were_written_long_ago_in_another_table_come_with_it(
+    db: Database, area: StagingArea, how: str
+) -> None:
+    if how == "attached":
+        columns = READS.removesuffix("\n").replace("PRIMARY KEY", "NOT NULL")
+        db.execute("DROP TABLE reads")
+        db.execute(f"{columns} PARTITION BY RANGE (read_id)")
+        db.execute("CREATE TABLE first PARTITION OF reads FOR VALUES FROM (0) TO (10)")
+    db.execute("CREATE TABLE other (LIKE reads INCLUDING DEFAULTS)")
+    db.execute("INSERT INTO other VALUES (11, 't'), (12, 't')")
+    insert(db, 1)
+    assert run(db, area, reads()) == [1]
+    if how == "attached":
+        db.execute("ALTER TABLE reads ATTACH PARTITION other FOR VALUES FROM (10) TO (20)")
+    elif how == "inherited":
+        db.execute("ALTER TABLE other ALTER read_id SET NOT NULL, INHERIT reads")
+    else:
+        db.execute("ALTER TABLE reads RENAME TO old; ALTER TABLE other RENAME TO reads")
+    assert run(db, area, reads()) == [11, 12]
+    assert run(db, area, reads()) is None
+
+
+def test_texts_are_utf8_whatever_the_session_is_set_to(
+    db: Database, area: StagingArea, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db.execute(f"ALTER DATABASE {db.name} SET client_encoding = 'LATIN1'")
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    monkeypatch.setenv("PGTZ", "Asia/Tokyo")
+    monkeypatch.setenv("PGDATESTYLE", "German")
+    db.execute("INSERT INTO reads VALUES (1, 'Ã©')")
+    assert run(db, area, reads()) == [1]
+    (manifest,) = area.manifests("reads")
+    assert [row["title"] for row in staged_rows(area, manifest)] == ["Ã©"]
+
+
+def test_the_zone_is_the_databases_and_not_the_sessions(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with db.source().snapshot() as snapshot:
+        assert snapshot.facts.zone not in {"", "Asia/Tokyo"}
+    monkeypatch.setenv("PGTZ", "Asia/Tokyo")
+    with db.source().snapshot() as snapshot:
+        assert snapshot.facts.zone == ""
+    db.execute(f"ALTER DATABASE {db.name} SET timezone = 'America/Lima'")
+    with db.source().snapshot() as snapshot:
+        assert snapshot.facts.zone == "America/Lima"
 
 
 def test_two_runs_that_decide_at_once_stage_each_row_once(db: Database, area: StagingArea) -> None:

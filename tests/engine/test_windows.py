@@ -32,6 +32,7 @@ class Sight:
     place: str = "here"
     days: Mapping[date, int] | None = None
     found: Mapping[str, str] | None = None
+    changed: frozenset[date] = frozenset()
 
     def files(self, contract: TableContract) -> Mapping[str, str]:
         return self.found or {}
@@ -44,6 +45,9 @@ class Sight:
 
     def day_rows(self, contract: TableContract) -> Mapping[date, int]:
         return self.days or {}
+
+    def changed_days(self, contract: TableContract, unseen_by: Seen) -> frozenset[date]:
+        return self.changed
 
     def read(self, contract: TableContract, selection: Any) -> Any:
         raise AssertionError("nothing is read here")
@@ -130,8 +134,18 @@ def test_a_transaction_that_runs_alone_is_no_snapshots_own_and_still_open() -> N
         (seen(10), None),
         (None, seen(20)),
         (seen(10), seen(10 + (1 << 31))),
+        (replace(seen(10), tables=(1, 2)), replace(seen(20), tables=(1, 2, 3))),
+        (replace(seen(10), tables=(1,)), replace(seen(20), tables=(2,))),
     ],
-    ids=["failover", "another system", "a view", "an older manifest", "numbers wrapped"],
+    ids=[
+        "failover",
+        "another system",
+        "a view",
+        "an older manifest",
+        "numbers wrapped",
+        "a partition attached",
+        "another table",
+    ],
 )
 def test_where_transactions_cannot_be_compared_the_look_back_is_read_again(
     before: Seen | None, now: Seen | None
@@ -147,6 +161,20 @@ def test_an_older_snapshot_brings_nothing_after_a_newer_one() -> None:
         assert next_request(reads(preset), Sight(sight=seen(10)), [staged(1, NOON, seen(12))]) is None
     assert next_request(reads(), Sight(sight=seen(10)), [staged(1, NOON, seen(10))]) is not None
     assert next_request(reads(), Sight(sight=seen(10, timeline=2)), [staged(1, NOON, seen(12))]) is not None
+
+
+def test_a_source_that_was_taken_back_is_refused_and_goes_on_when_it_has_moved() -> None:
+    before = staged(1, NOON, replace(seen(12), taken=NOON))
+    back = Sight(sight=replace(seen(10), taken=NOON + DAY))
+    with pytest.raises(Rejected, match="reads: the source was taken back to an earlier state than was staged"):
+        next_request(reads(), back, [before])
+    request = next_request(reads(), back, [before], source_moved=True)
+    assert request is not None
+    assert (request.unseen_by, request.window.start) == (None, NOON - DAY)
+    assert next_request(reads(), back, [before], full_refresh=True) is not None
+    rival = Sight(sight=replace(seen(10), taken=NOON - DAY))  # an older snapshot of the same server
+    assert next_request(reads(), rival, [before]) is None
+    assert next_request(reads(), Sight(sight=seen(10)), [before]) is None  # a standby that is behind
 
 
 def test_of_two_snapshots_that_were_taken_at_once_the_second_to_stage_brings_nothing() -> None:
@@ -222,6 +250,10 @@ def test_days_that_lost_rows_are_extracted_and_days_that_lost_all_are_gone() -> 
     assert request is not None
     assert (request.days, request.gone) == (frozenset({second}), frozenset({third}))
     assert request.day_rows == {"2026-01-01": 5, "2026-01-02": 4}
+    swapped = replace(sight, changed=frozenset({first}))  # as many rows as before, and others
+    request = next_request(reads("daily", **DAYS), swapped, sets)
+    assert request is not None
+    assert request.days == frozenset({first, second})
 
 
 def test_files_that_came_or_changed_are_read_whole_and_compared_with_all_sets() -> None:

@@ -64,6 +64,9 @@ class FileSnapshot:
         with self._listed(contract) as table:
             return {file.name: file.fingerprint for file in table.files}
 
+    def changed_days(self, contract: TableContract, unseen_by: Seen) -> frozenset[date]:  # noqa: ARG002
+        return frozenset()
+
     def day_rows(self, contract: TableContract) -> Mapping[date, int]:
         rows: Counter[date] = Counter()
         columns = [contract.column(contract.partition_by or "")]

@@ -6,7 +6,7 @@ import queue
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -18,8 +18,8 @@ from ...contracts import TableContract
 from ...errors import Retryable, SourceInvalid
 from ...settings import PostgreSQLSourceConfig
 from .postgresql_columns import NativeType, quote, select_expressions
-from .postgresql_selection import rows_of
-from .postgresql_snapshot import SnapshotFacts, take_snapshot
+from .postgresql_selection import rows_of, unseen
+from .postgresql_snapshot import PINNED, SnapshotFacts, take_snapshot
 from .source import Extracted, Seen, Selection
 
 _SNAPSHOT_GONE = "42704"
@@ -75,6 +75,8 @@ class _SnapshotConnections:
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             cursor.execute(f"SET TRANSACTION SNAPSHOT '{self._snapshot}'")
+            for name, value in PINNED.items():
+                cursor.execute(f"SET {name} = '{value}'")
         return connection
 
     def close(self) -> None:
@@ -99,7 +101,8 @@ class PostgreSQLSnapshot:
         return {"kind": "postgresql", "system": self.facts.seen.system, **place}
 
     def seen(self, contract: TableContract) -> Seen | None:
-        return self.facts.seen if contract.table in self.facts.telling else None
+        tables = self.facts.telling.get(contract.table)
+        return None if tables is None else replace(self.facts.seen, tables=tables)
 
     def files(self, contract: TableContract) -> dict[str, str]:  # noqa: ARG002  # no table of a database has any
         return {}
@@ -112,11 +115,18 @@ class PostgreSQLSnapshot:
             table = reader.read_all()
         return dict(zip(table.column("day").to_pylist(), table.column("held").to_pylist(), strict=True))
 
+    def changed_days(self, contract: TableContract, unseen_by: Seen) -> frozenset[date]:
+        day = quote(contract.partition_by or "")
+        self._columns(contract)
+        found = f"SELECT DISTINCT {day} AS day FROM {self._relation(contract)} WHERE isfinite({day})"
+        with self._reading(contract, f"{found} AND {unseen(unseen_by)}") as reader:
+            return frozenset(reader.read_all().column("day").to_pylist())
+
     @contextmanager
     def read(self, contract: TableContract, selection: Selection) -> Iterator[Extracted]:
         """Stream the selected rows of a table; whole tables come ordered by key, so equal rows stage equal bytes."""
         with self._reading(contract, self._statement(contract, selection)) as reader:
-            yield Extracted(_flat(reader, contract.table), checked=True)
+            yield Extracted(_flat(reader, contract.table), checked=self.facts.checked)
 
     @contextmanager
     def _reading(self, contract: TableContract, statement: str) -> Iterator[pa.RecordBatchReader]:
@@ -204,12 +214,7 @@ def _session(config: PostgreSQLSourceConfig) -> dict[str, str]:
         "statement_timeout": f"{config.statement_timeout}s",
         # The connection that holds the snapshot is idle for as long as others read in it.
         "idle_in_transaction_session_timeout": "0",
-        # What `::text` prints must not depend on the role's or the database's own settings.
-        "timezone": "UTC",
-        "datestyle": "ISO",
-        "intervalstyle": "postgres",
-        "extra_float_digits": "1",
-        "bytea_output": "hex",
+        **PINNED,
     }
 
 

@@ -17,7 +17,7 @@ def rows_of(
 ) -> str:
     """Return the WHERE and ORDER BY of a selection, with a leading blank, or an empty text.
 
-    `zone` is the time zone in which cursors without one are written.
+    `zone` is the time zone in which cursors without one are written, empty when it is not known.
     """
     if selection.keys_only:
         return ""
@@ -56,7 +56,7 @@ def _conditions(
     if selection.window.start is not None and contract.cursor:
         yield f"({' OR '.join(_reached(contract, selection.window.start, columns, zone))})"
     if selection.unseen_by is not None:
-        yield _unseen(selection.unseen_by)
+        yield unseen(selection.unseen_by)
 
 
 def _reached(contract: TableContract, start: datetime, columns: Mapping[str, NativeType], zone: str) -> Iterator[str]:
@@ -80,12 +80,12 @@ def _bound(start: datetime, kind: Kind, zone: str) -> str:
     moment = f"'{start.astimezone(UTC).isoformat()}'::timestamptz"
     if kind is Kind.TIMESTAMPTZ:
         return moment
-    # When summer time ends, an hour comes twice.
-    local = f"({moment} AT TIME ZONE {literal(zone)} - interval '2 hours')"
+    # When summer time ends, an hour comes twice. The widest zones lie 26 hours apart, if the zone is not known.
+    local = f"({moment} AT TIME ZONE {literal(zone or 'UTC')} - interval '{2 if zone else 26} hours')"
     return f"{local}::date" if kind is Kind.DATE else local
 
 
-def _unseen(seen: Seen) -> str:
+def unseen(seen: Seen) -> str:
     """Return the condition on row versions that an earlier snapshot has not surely seen.
 
     Everything from its `xmin` on counts as unseen. `pg_visible_in_snapshot` would call rows seen that were not: of a

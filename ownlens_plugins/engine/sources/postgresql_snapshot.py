@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,6 +36,23 @@ _POSITION = """
 SELECT pg_wal_lsn_diff(
     CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END, '0/0')::text
 """
+# What the session is set to by its role or its client says nothing of the database.
+_ZONE = """
+SELECT CASE WHEN source IN ('client', 'session', 'user', 'database user') THEN coalesce((
+    SELECT substr(setting_text, 10) FROM pg_db_role_setting, unnest(setconfig) AS setting_text
+    WHERE setrole = 0 AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND lower(setting_text) LIKE 'timezone=%%'), '') ELSE setting END
+FROM pg_settings WHERE name = 'TimeZone'
+"""
+# What `::text` prints must not depend on the role's or the database's own settings, nor a text's bytes on the client's.
+PINNED = {
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "client_encoding": "UTF8",
+}
 _MAY_READ = "SELECT has_function_privilege(%s, 'execute')"
 _SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
 # A primary writes into its newest timeline. A standby knows the one that it replays only from its last restart point
@@ -63,7 +80,8 @@ WITH RECURSIVE family AS (
     SELECT c.oid AS root, c.oid FROM pg_class c
     WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind IN ('r', 'p')
     UNION SELECT family.root, i.inhrelid FROM family JOIN pg_inherits i ON i.inhparent = family.oid)
-SELECT r.relname FROM family JOIN pg_class r ON r.oid = family.root JOIN pg_class c ON c.oid = family.oid
+SELECT r.relname, array_agg(c.oid::bigint ORDER BY c.oid)
+FROM family JOIN pg_class r ON r.oid = family.root JOIN pg_class c ON c.oid = family.oid
 LEFT JOIN pg_am m ON m.oid = c.relam
 GROUP BY r.oid, r.relname HAVING bool_and(c.relkind = 'p' OR (c.relkind = 'r' AND m.amname = 'heap'))
 """
@@ -81,7 +99,9 @@ Catalog = dict[str, dict[str, NativeType]]
 class SnapshotFacts:
     """One exported snapshot: its name, the moment up to which its rows are expected, and what it has seen.
 
-    `zone` is the server's own time zone, `telling` the tables whose rows can be compared with earlier snapshots.
+    `zone` is the database's own time zone, empty when it cannot be told from this session; `telling` are the tables
+    whose rows can be compared with earlier snapshots, with the numbers of all tables that hold their rows. `checked`
+    says that the server has made sure of the encoding of texts.
     """
 
     name: str
@@ -89,7 +109,8 @@ class SnapshotFacts:
     seen: Seen
     zone: str
     catalog: Catalog
-    telling: frozenset[str]
+    telling: Mapping[str, tuple[int, ...]]
+    checked: bool
 
 
 def take_snapshot(connection: psycopg.Connection[Any], schema: str, lag: timedelta) -> SnapshotFacts:
@@ -98,8 +119,10 @@ def take_snapshot(connection: psycopg.Connection[Any], schema: str, lag: timedel
     Raises:
         psycopg.Error: the server refuses.
     """
-    zone = str(_one(connection, "SELECT current_setting('TimeZone')"))
-    _one(connection, "SELECT set_config('TimeZone', 'UTC', false)")
+    zone = str(_one(connection, _ZONE))
+    for name, value in PINNED.items():
+        # Here and not in the connection's options only: libpq's own variables (PGTZ, PGDATESTYLE) win over those.
+        connection.execute(f"SET {name} = '{value}'".encode())
     # The moment is read before the snapshot is taken: what commits in between is then in the snapshot, not behind it.
     moment = _one(connection, _MOMENT, {"lag": lag})
     system, timeline = _system(connection), _timeline(connection)
@@ -109,11 +132,15 @@ def take_snapshot(connection: psycopg.Connection[Any], schema: str, lag: timedel
     connection.read_only = True
     name, xmin, xmax, low = _row(connection, _SNAPSHOT)
     ended = _one(connection, _POSITION)
-    seen = Seen(system, timeline, int(xmin), int(xmax), _completed(low, int(xmax)), int(begun), int(ended))
+    taken = _one(connection, "SELECT CASE WHEN NOT pg_is_in_recovery() THEN clock_timestamp() END")
+    bounds = (int(xmin), int(xmax), _completed(low, int(xmax)), int(begun), int(ended))
+    seen = Seen(system, timeline, *bounds, taken=taken)
     _tell_holder(connection, seen)
     names = {"schema": quote(schema)}
-    telling = frozenset(name for (name,) in connection.execute(_TELLING, names))
-    return SnapshotFacts(name, moment, seen, zone, _catalog(connection.execute(_COLUMNS, names)), telling)
+    telling = {table: tuple(oids) for table, oids in connection.execute(_TELLING, names)}
+    catalog = _catalog(connection.execute(_COLUMNS, names))
+    checked = _one(connection, "SHOW server_encoding") != "SQL_ASCII"
+    return SnapshotFacts(name, moment, seen, zone, catalog, telling, checked)
 
 
 def _row(connection: psycopg.Connection[Any], statement: str, values: Any = None) -> Any:

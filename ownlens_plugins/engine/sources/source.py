@@ -24,7 +24,8 @@ class Seen:
 
     No transaction had a number from `next` on yet; one between `xmax` and `next` was running. The snapshot was taken
     when the database's log had reached a position between `wal_from` and `wal_to`, in bytes. Numbers and positions are
-    comparable within one `system` and `timeline` only.
+    comparable within one `system` and `timeline` only. `tables` are the database's own numbers of the table and of all
+    tables below it. `taken` is the moment by the clock of a primary; a standby has none of its own.
     """
 
     system: str
@@ -34,6 +35,8 @@ class Seen:
     next: int
     wal_from: int
     wal_to: int
+    tables: tuple[int, ...] = ()
+    taken: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,10 @@ class Snapshot(Protocol):
 
     def day_rows(self, contract: TableContract) -> Mapping[date, int]:
         """Return the rows of each day of `partition_by`, for tables that are extracted by days."""
+        ...
+
+    def changed_days(self, contract: TableContract, unseen_by: Seen) -> frozenset[date]:
+        """Return the days in which a row is not surely as this earlier snapshot has seen it, whatever its cursor."""
         ...
 
     def read(self, contract: TableContract, selection: Selection) -> AbstractContextManager[Extracted]:

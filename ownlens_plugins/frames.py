@@ -13,6 +13,7 @@ import pyarrow as pa
 from .api import Destination, Window
 from .contracts import TableContract, read_contracts
 from .engine.conforming import check_names, unreadable_name
+from .engine.leaving_out import appends
 from .engine.manifest import Manifest
 from .engine.outcomes import LoadOutcome, Status
 from .engine.quarantining import refused_line
@@ -20,7 +21,7 @@ from .engine.running import load_table
 from .engine.scrubbing import Scrubber, secrets_of
 from .engine.sources.source import Extracted
 from .engine.staging import StagingArea
-from .engine.windows import StageRequest
+from .engine.windows import StageRequest, since_refresh
 from .errors import OwnLensError, Rejected, SettingsInvalid, SourceInvalid, UnknownName
 from .registry import Registry
 from .settings import DEFAULT_PROFILE, Profile, load_profile
@@ -38,9 +39,9 @@ class ArrowStream(Protocol):
 class FrameReport:
     """What became of a frame: the staged set that holds it, and one outcome for each destination.
 
-    `sequence` is None when an empty frame brought nothing new. `rejected` counts the frame's rows that break the
-    contract; `quarantine` is the address of the file that keeps them, with the reasons. Such rows are an error of the
-    report, although the others are loaded.
+    `sequence` is None when the frame brought nothing new: it is empty, or, of an append, earlier sets hold its rows.
+    `rejected` counts the frame's rows that break the contract; `quarantine` is the address of the file that keeps them,
+    with the reasons. Such rows are an error of the report, although the others are loaded.
     """
 
     table: str
@@ -100,7 +101,7 @@ def load_frame(
     targets = _targets(settings, destinations, contract, registry)
     area = StagingArea(settings.staging, registry)
     extracted = Extracted(_reader(contract, frame))
-    manifest = area.stage(contract, extracted, StageRequest(contract.extraction, Window(None, None), once=True))
+    manifest = area.stage(contract, extracted, _request(contract, area))
     scrubber = Scrubber([*secrets_of(settings), *(secret for d in targets for secret in secrets_of(d.config))])
     errors = [] if manifest is None else [*_refused(manifest, area)]
     outcomes = []
@@ -112,6 +113,18 @@ def load_frame(
         finally:
             destination.close()
     return _report(contract, manifest, area, outcomes, errors)
+
+
+def _request(contract: TableContract, area: StagingArea) -> StageRequest:
+    """Return what a frame is staged as: of an append without the rows that earlier sets hold."""
+    manifests = area.manifests(contract.table)
+    return StageRequest(
+        contract.extraction,
+        Window(None, None),
+        once=True,
+        after=manifests[-1].sequence if manifests else 0,
+        known=since_refresh(manifests) if appends(contract) else (),
+    )
 
 
 def _contract(settings: Profile, table: str) -> TableContract:

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..api import StagedPart, TouchedSlice
+from ..api import Covers, StagedPart, TouchedSlice
 from ..contracts import Extraction, TableContract
+from .windows import StageRequest
 
 ROWS_PER_GROUP = 131_072
 ROWS_PER_PART = 4 * ROWS_PER_GROUP
@@ -127,6 +128,7 @@ class DraftParts:
         kept = [(file, rows) for file, rows in counted if rows]
         for file in {*self._files} - {file for file, _ in kept}:
             file.unlink()  # taking out doubles can leave a part without rows
+        self._files = [file for file, _ in kept]
         return [_sealed(number, file, rows) for number, (file, rows) in enumerate(kept)]
 
 
@@ -141,3 +143,21 @@ def _sealed(number: int, file: Path, rows: int) -> StagedPart:
         while chunk := content.read(_CHUNK):
             digest.update(chunk)
     return StagedPart(f"{number:05d}", file.name, rows, file.stat().st_size, digest.hexdigest())
+
+
+def covered_by(parts: DraftParts, request: StageRequest) -> Covers | None:
+    """Return what the set holds completely. A day of which every row was refused is not gone, and stays out."""
+    if request.extraction is Extraction.WHOLE:
+        return Covers(keys_only=request.keys_only)
+    if request.extraction is Extraction.DAYS:
+        return Covers(parts.contract.partition_by, tuple(sorted(parts.days | request.gone)))
+    return None
+
+
+def touched_by(parts: DraftParts, gone: frozenset[date]) -> TouchedSlice | None:
+    """Return the days in which a set has rows, or in which some are gone."""
+    column, touched = parts.contract.partition_by, parts.touched
+    if not gone or column is None:
+        return touched
+    days = [*gone, *((touched.first, touched.last) if touched else ())]
+    return TouchedSlice(column, min(days), max(days))

@@ -119,7 +119,8 @@ def _stage(contract: TableContract, area: StagingArea, origin: Origin) -> tuple[
     manifests = area.manifests(contract.table)
     found = _fitting(contract, area, manifests, origin)
     newest = _staged_in(contract, area, manifests, found)
-    chosen = [row for row in range(len(found.places)) if row not in newest]
+    gone = _swept(contract, area, manifests, found)
+    chosen = [row for row in range(len(found.places)) if row not in newest and row not in gone]
     if not chosen:
         return None, len(newest)
     rows = pa.Table.from_batches(found.batches, schema=contract.arrow_schema).take(pa.array(chosen, pa.int64()))
@@ -129,7 +130,7 @@ def _stage(contract: TableContract, area: StagingArea, origin: Origin) -> tuple[
         Extraction.WINDOW,
         Window(None, None),
         after=manifests[-1].sequence,
-        replayed=_spans(found.places[row] for row in [*chosen, *settled]),
+        replayed=_spans(found.places[row] for row in [*chosen, *settled, *gone]),
         transformed=origin is Origin.TRANSFORM,
     )
     return area.stage(contract, Extracted(rows.to_reader(), checked=True), request), len(newest)
@@ -195,6 +196,22 @@ def _staged_in(
         query = f"SELECT held.place, max(staged.sequence) FROM staged JOIN held ON {same} GROUP BY 1"
         newest = dict(database.execute(query).fetchall())
     return {row: sequence for row, sequence in newest.items() if appended or sequence > found.places[row][0]}
+
+
+def _swept(contract: TableContract, area: StagingArea, manifests: Sequence[Manifest], found: _Fitting) -> list[int]:
+    """Return the rows that are gone from the source: a later set of all its keys lacks theirs."""
+    sweep = next((each for each in reversed(manifests) if holds_keys_only(each)), None)
+    before = [row for row, (sequence, _) in enumerate(found.places) if sweep and sequence < sweep.sequence]
+    if sweep is None or not before:
+        return []
+    held = _keys_of(contract, contract.key, found.batches)
+    held = held.append_column("place", pa.array(range(held.num_rows), pa.int64())).take(pa.array(before, pa.int64()))
+    keys = ", ".join(f"c{number}" for number in range(len(contract.key)))
+    with closing(open_duckdb()) as database:
+        database.register("held", held)
+        database.register("staged", _staged_keys(contract, contract.key, area, [sweep]))
+        gone = database.execute(f"SELECT place FROM held ANTI JOIN staged USING ({keys})").fetchall()
+    return [row for (row,) in gone]
 
 
 def _since_refresh(manifests: Sequence[Manifest]) -> list[Manifest]:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote
@@ -15,14 +15,14 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..api import Covers, StagedPart, TouchedSlice, new_attempt
+from ..api import StagedPart, new_attempt
 from ..contracts import Extraction, TableContract
 from ..errors import Rejected, Retryable
 from ..object_store import S3Folder, explained
 from ..registry import Registry
 from ..storage import ObjectFolder, filesystem, is_s3, object_folder, publish_folder
 from .conforming import Conformed
-from .drafts import DraftParts
+from .drafts import DraftParts, covered_by, touched_by
 from .leaving_out import KnownSet, Repeated, appends, find_repeated
 from .manifest import Manifest, set_digest
 from .progress import Progress
@@ -121,11 +121,15 @@ class StagingArea:
         counted = draft.news if request.extraction is Extraction.WINDOW else draft.refused
         kept = draft.parts.kept + draft.repeated.count
         if is_failing(contract, len(counted), kept):
-            write_quarantine(counted, folder := draft.parts.folder.with_name("unpublished"))
-            with self._explained(contract.table, "keep the refused rows"):
-                self._folder.remove(_unpublished(contract.table))
-                self._bring(folder, _unpublished(contract.table))
-            refuse_if_failing(contract, counted, kept, self._folder.uri(f"{_unpublished(contract.table)}/{FILE}"))
+            refuse_if_failing(contract, counted, kept, self._keep_unpublished(contract.table, counted, draft))
+
+    def _keep_unpublished(self, table: str, refused: list[RefusedRow], draft: _Draft) -> str:
+        """Keep the refused rows of a set that is not published; return where."""
+        write_quarantine(refused, folder := draft.parts.folder.with_name("unpublished"))
+        with self._explained(table, "keep the refused rows"):
+            self._folder.remove(_unpublished(table))
+            self._bring(folder, _unpublished(table))
+        return self._folder.uri(f"{_unpublished(table)}/{FILE}")
 
     def unpublished(self, table: str) -> str | None:
         """Return the address of the refused rows of a set that was not published, if the newest attempt was not."""
@@ -162,13 +166,35 @@ class StagingArea:
             refused += [row for batch in doubles for row in repeated_rows(batch)]
         # A key that cannot be kept is in no store: nothing hangs on it.
         kept = [] if request.keys_only else refused
-        return _Draft(parts, kept, self._leave_out(contract, parts, request), self._sorted(contract, kept, request))
+        # Before rows are left out: a frame is known by all that it holds.
+        same = self._same_frame(contract, parts, kept, request) if request.once else None
+        repeated = Repeated({}) if same else self._leave_out(contract, parts, request)
+        return _Draft(parts, kept, repeated, self._sorted(contract, kept, request), same)
+
+    def _same_frame(
+        self, contract: TableContract, parts: DraftParts, refused: list[RefusedRow], request: StageRequest
+    ) -> Manifest | None:
+        """Return the set that holds a frame already, the same rows and the same refused ones.
+
+        An earlier set of equal content is not the same: the table may have changed and changed back. Only an append
+        keeps what it ever got.
+        """
+        known = since_refresh(self.manifests(contract.table))
+        covers, schema = covered_by(parts, request), _schema(contract)
+        digest = set_digest(parts.seal(), schema, replaces=request.full_refresh, covers=covers)
+        for old in known if appends(contract) else known[-1:]:
+            if (old.digest, old.rejected) == (digest, len(refused)) and not self._newly(refused, [old]).news:
+                return old
+        return None
+
+    def _newly(self, refused: list[RefusedRow], manifests: list[Manifest]) -> Refusals:
+        return newly_refused(self._folder.uri, manifests, refused)
 
     def _sorted(self, contract: TableContract, refused: list[RefusedRow], request: StageRequest) -> Refusals:
         if request.once or not refused:  # a frame's report is about the frame, whatever came before
             return Refusals(refused)
         with self._explained(contract.table, "read the quarantine"):
-            return newly_refused(self._folder.uri, self.manifests(contract.table), refused)
+            return self._newly(refused, self.manifests(contract.table))
 
     def _refuse_if_emptied(self, contract: TableContract, draft: _Draft, request: StageRequest) -> None:
         """Refuse a set that would take a table from some rows to none, unless the contract allows it.
@@ -179,11 +205,16 @@ class StagingArea:
         emptied = request.extraction is Extraction.WHOLE and not draft.parts.kept
         if request.extraction is Extraction.DAYS and request.day_rows is not None:
             emptied = not request.day_rows and bool(request.gone)
-        if emptied and not contract.allow_empty and self._has_rows(contract.table):
-            raise Rejected(
-                f"{contract.table}: the source has no rows any more, and the destinations would be emptied; bring the "
-                "rows back, or set allow_empty: true in the contract"
-            )
+        if not emptied or contract.allow_empty or not self._has_rows(contract.table):
+            return
+        why = "the source has no rows any more"
+        if draft.refused:
+            where = self._keep_unpublished(contract.table, draft.refused, draft)
+            why = f"all {len(draft.refused)} rows of the source are refused (they are kept in {where})"
+        raise Rejected(
+            f"{contract.table}: {why}, and the destinations would be emptied; bring the rows back, or set "
+            "allow_empty: true in the contract"
+        )
 
     def _has_rows(self, table: str) -> bool:
         """Tell whether the destinations hold rows, as far as staging knows."""
@@ -216,14 +247,15 @@ class StagingArea:
             return again, conformed.refused
 
     def _publish(self, contract: TableContract, draft: _Draft, request: StageRequest) -> Manifest | None:
-        sealed = draft.parts.seal()
-        schema = {column.name: str(column) for column in contract.columns}
-        covers = _covers(draft.parts, request)
+        if draft.same is not None:
+            return draft.same
+        sealed, schema = draft.parts.seal(), _schema(contract)
+        covers = covered_by(draft.parts, request)
         digest = set_digest(sealed, schema, replaces=request.full_refresh, covers=covers)
         latest = self.latest(contract.table)
         after = self._following(contract, latest, request)
-        if same := self._same_content(contract, latest, digest, draft, request):
-            return same if request.once else None
+        if self._same_content(latest, digest, draft, request):
+            return None
         if latest is not None and not sealed and not draft.news and not (_holds_all(request) or request.gone):
             return None
         sequence = after + 1
@@ -240,7 +272,7 @@ class StagingArea:
             extraction=request.extraction.value,
             full_refresh=request.full_refresh,
             window=request.window,
-            touched=_widened(draft.parts, request.gone),
+            touched=touched_by(draft.parts, request.gone),
             schema=schema,
             contract_fingerprint=contract.fingerprint,
             ownlens_version=version("ownlens"),
@@ -281,18 +313,11 @@ class StagingArea:
         raise _rival(contract, newest)
 
     def _same_content(
-        self, contract: TableContract, latest: Manifest | None, digest: str, draft: _Draft, request: StageRequest
+        self, latest: Manifest | None, digest: str, draft: _Draft, request: StageRequest
     ) -> Manifest | None:
-        if latest is None or request.full_refresh:
+        if latest is None or request.full_refresh or request.once:
             return None
         # A further row that was refused is news, although the rows that were kept are the same.
-        if request.once and appends(contract):
-            known, rejected = since_refresh(self.manifests(contract.table)), len(draft.refused)
-            return next((old for old in known if (old.digest, old.rejected) == (digest, rejected)), None)
-        # An earlier set of equal content is not the same: the table may have changed and changed back. Only an append
-        # keeps what it ever got.
-        if request.once:
-            return latest if (latest.digest, latest.rejected) == (digest, len(draft.refused)) else None
         if request.extraction is Extraction.WINDOW or latest.digest != digest or draft.news:
             return None
         # Rows that a whole table no longer refuses are settled, which is news as well.
@@ -330,6 +355,7 @@ class _Draft:
     refused: list[RefusedRow]
     repeated: Repeated
     refusals: Refusals
+    same: Manifest | None = None
 
     @property
     def news(self) -> list[RefusedRow]:
@@ -339,6 +365,10 @@ class _Draft:
 def _slug(table: str) -> str:
     """Return a table's folder name: any name becomes one harmless path segment, and no two names share one."""
     return quote(table, safe="").replace(".", "%2E")
+
+
+def _schema(contract: TableContract) -> dict[str, str]:
+    return {column.name: str(column) for column in contract.columns}
 
 
 def _manifest_name(table: str, sequence: int) -> str:
@@ -355,23 +385,6 @@ def _progress_name(table: str) -> str:
 
 def _rival(contract: TableContract, sequence: int) -> Retryable:
     return Retryable(f"{contract.table}: another run staged set {sequence} at the same time; run it again")
-
-
-def _covers(parts: DraftParts, request: StageRequest) -> Covers | None:
-    """Return what the set holds completely. A day of which every row was refused is not gone, and stays out."""
-    if request.extraction is Extraction.WHOLE:
-        return Covers(keys_only=request.keys_only)
-    if request.extraction is Extraction.DAYS:
-        return Covers(parts.contract.partition_by, tuple(sorted(parts.days | request.gone)))
-    return None
-
-
-def _widened(parts: DraftParts, gone: frozenset[date]) -> TouchedSlice | None:
-    column, touched = parts.contract.partition_by, parts.touched
-    if not gone or column is None:
-        return touched
-    days = [*gone, *((touched.first, touched.last) if touched else ())]
-    return TouchedSlice(column, min(days), max(days))
 
 
 def _holds_all(request: StageRequest) -> bool:

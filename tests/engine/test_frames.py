@@ -165,6 +165,21 @@ def test_a_frame_that_comes_back_after_another_is_loaded_again_unless_it_was_app
     assert [row["sale_id"] for row in shop.landed()] == kept
 
 
+def test_an_append_takes_each_row_of_overlapping_frames_once(shop: Shop) -> None:
+    shop.load(pa.table(ROWS)).raise_if_failed()
+    overlapping = pa.table({**ROWS, "sale_id": [2, 3]})
+    assert (shop.load(overlapping).rows, shop.load(overlapping).sequence) == (1, None)
+    shop.load(pa.table({**ROWS, "sale_id": [4, 5]})).raise_if_failed()
+    assert [row["sale_id"] for row in shop.landed()] == [1, 2, 3, 4, 5]
+
+
+def test_other_refused_rows_make_another_frame(shop: Shop) -> None:
+    shop.load(pa.table({**ROWS, "note": ["ok", "bad\0"]}))
+    report = shop.load(pa.table({**ROWS, "sale_id": [1, 3], "note": ["ok", "bad\0"]}))
+    assert (report.sequence, report.rows, report.rejected) == (2, 0, 1)
+    assert shop.load(pa.table({**ROWS, "note": ["ok", "bad\0"]})).sequence == 1
+
+
 def test_an_appended_frame_comes_back_after_a_refresh_took_it_away(shop: Shop) -> None:
     shop.load(pa.table(ROWS))
     area = StagingArea(str(shop.folder / "staging"), Registry())

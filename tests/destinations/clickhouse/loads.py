@@ -84,6 +84,11 @@ class Loads:
         self.destination = ClickHouseDestination(self.config)
         self.store = Store(self.config)
 
+    def forget(self) -> None:
+        """Go on with an object that has nothing of the tables in memory; one that stays open keeps the engine open."""
+        self.destination.close()
+        self.destination = ClickHouseDestination(self.config)
+
     def plan(
         self,
         contract: TableContract,

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from ownlens_clickhouse.destination import ClickHouseDestination
 from ownlens_plugins.api import Covers
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import OwnLensError, Rejected
@@ -294,7 +293,7 @@ def test_a_failure_at_any_point_is_repaired(
             with pytest.raises((OSError, OwnLensError)):
                 loads.again(plan)
     # Whoever comes next finishes it, also an older OwnLens object that has nothing of it in memory.
-    loads.destination = ClickHouseDestination(loads.config)
+    loads.forget()
     result = loads.again(plan)
     assert result.rows == len(rows)
     assert result.deleted == {"days of a daily table": 2, "days": 1, "whole": 2, "keys": 2}[case]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -43,8 +43,8 @@ def apply(loads: Loads, plans: Sequence[LoadPlan]) -> None:
 
 def found(loads: Loads, plans: Sequence[LoadPlan]) -> list[bool]:
     """Ask an object that has nothing of the table in memory which loads are applied."""
-    destination = ClickHouseDestination(loads.config)
-    return [destination.find_commit(plan) is not None for plan in plans]
+    with closing(ClickHouseDestination(loads.config)) as destination:
+        return [destination.find_commit(plan) is not None for plan in plans]
 
 
 def table(loads: Loads, name: str = "samples") -> str:
@@ -267,7 +267,7 @@ def test_filling_is_repaired_when_it_is_cut_short(
         patch.setenv("OWNLENS_FAULT", f"{point}:raise")
         with pytest.raises((OSError, OwnLensError)):
             loads.again(plans[0])
-    loads.destination = ClickHouseDestination(loads.config)
+    loads.forget()
     for plan in plans:
         loads.again(plan)
     assert loads.landed(contract) == wanted(loads, contract, strategy)
@@ -284,10 +284,10 @@ def test_many_runs_fill_it_together(loads: Loads, shared: None, strategy: Strate
     together = threading.Barrier(3)
 
     def run(_: int) -> None:
-        destination = ClickHouseDestination(loads.config)
-        for plan in plans:
-            together.wait(60)
-            until_done(destination, plan)
+        with closing(ClickHouseDestination(loads.config)) as destination:
+            for plan in plans:
+                together.wait(60)
+                until_done(destination, plan)
 
     with ThreadPoolExecutor(3) as racers:
         list(racers.map(run, range(3)))

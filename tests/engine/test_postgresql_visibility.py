@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
 
 from ownlens_plugins.api import Covers
+from ownlens_plugins.contracts import TableContract
 from ownlens_plugins.engine.running import stage_keys, stage_table
 from ownlens_plugins.engine.sources import postgresql_snapshot
+from ownlens_plugins.engine.sources.source import Extracted, Selection
 from ownlens_plugins.engine.staging import StagingArea
 from ownlens_plugins.engine.windows import next_request
 from ownlens_plugins.errors import Rejected, Retryable
@@ -258,6 +264,24 @@ def test_a_source_that_moved_without_news_has_moved(db: Database, area: StagingA
         assert run(other, area, reads()) == [2]
 
 
+@dataclass(frozen=True)
+class Between:
+    """A snapshot, and what somebody else does once its rows are staged."""
+
+    snapshot: Any
+    act: Callable[[], object]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.snapshot, name)
+
+    @contextmanager
+    def read(self, contract: TableContract, selection: Selection) -> Iterator[Extracted]:
+        with self.snapshot.read(contract, selection) as extracted:
+            yield extracted
+        if not selection.keys_only:
+            self.act()
+
+
 def test_keys_follow_the_rows_of_their_own_snapshot_only(db: Database, area: StagingArea) -> None:
     contract = reads("entity", deletes="follow")
     insert(db, 1)
@@ -267,7 +291,12 @@ def test_keys_follow_the_rows_of_their_own_snapshot_only(db: Database, area: Sta
         assert run(db, area, contract) == [2]  # a rival's set, after which the older keys would delete row 2
         with pytest.raises(Retryable, match="another run staged set 2 at the same time"):
             stage_keys(contract, older, area, after=1)
-    db.execute("DELETE FROM reads WHERE read_id = 1")
+    insert(db, 3)
+    with db.source().snapshot() as snapshot:
+        between = Between(snapshot, lambda: (insert(db, 4), run(db, area, contract)))
+        with pytest.raises(Retryable, match="another run staged set 4 at the same time"):
+            stage_table(contract, between, area, sweep_deletes=True)
+    db.execute("DELETE FROM reads WHERE read_id IN (1, 3, 4)")
     with db.source().snapshot() as snapshot:
         swept = stage_table(contract, snapshot, area, sweep_deletes=True).manifest
     assert swept is not None

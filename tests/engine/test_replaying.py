@@ -11,12 +11,14 @@ import pyarrow as pa
 import pytest
 
 from ownlens_plugins import hookimpl
-from ownlens_plugins.contracts import TableContract, contract_from
+from ownlens_plugins.api import Window
+from ownlens_plugins.contracts import Extraction, TableContract, contract_from
 from ownlens_plugins.engine import replaying
 from ownlens_plugins.engine.quarantining import open_rows
 from ownlens_plugins.engine.replaying import replay
 from ownlens_plugins.engine.sources.source import Extracted
 from ownlens_plugins.engine.staging import StagingArea
+from ownlens_plugins.engine.windows import StageRequest, keys_of
 from ownlens_plugins.errors import Retryable
 
 from .staging_rows import REFRESH, WHOLE, WINDOW, ids, reads, row, stage, staged_rows
@@ -127,6 +129,17 @@ def test_an_upsert_leaves_out_what_a_later_set_has_corrected(area: StagingArea) 
     put(area, states("a", "entity"), (2, "a", 3, 5))
     outcome = replay(states("a, b", "entity"), area)
     assert (outcome.rows, outcome.known, ids_of(area, 4)) == (1, 1, [1])
+    assert open_rows(area.manifests("states")) == {}
+
+
+def test_rows_that_a_sweep_found_gone_are_not_replayed(area: StagingArea) -> None:
+    contract = states("a", "entity", deletes="follow")
+    put(area, contract, (1, "a", 1), (2, "b", 1), (3, "b", 1))
+    keys = pa.table({"id": pa.array([1, 3], pa.int64())})
+    sweep = StageRequest(Extraction.WHOLE, Window(None, None), keys_only=True)
+    assert area.stage(keys_of(contract), Extracted(keys.to_reader()), sweep) is not None
+    outcome = replay(states("a, b", "entity", deletes="follow"), area)
+    assert (outcome.rows, ids_of(area, 3)) == (1, [3])
     assert open_rows(area.manifests("states")) == {}
 
 

@@ -12,7 +12,6 @@ import pyarrow as pa
 from deltalake import (
     CommitProperties,
     DeltaTable,
-    Field,
     QueryBuilder,
     Schema,
     Transaction,
@@ -20,20 +19,22 @@ from deltalake import (
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
-from ownlens_plugins.api import LoadPlan, LoadResult
-from ownlens_plugins.contracts import Strategy, TableContract
+from ownlens_plugins.api import LoadPlan, LoadResult, new_attempt
+from ownlens_plugins.contracts import Column, Strategy, TableContract
 from ownlens_plugins.errors import Rejected, Retryable
+from ownlens_plugins.faults import reach
 
 from .columns import TAG, from_lake, lake_field, lake_schema
 from .config import S3Options
 from .covering import holds_all
 from .datafiles import DataFile
-from .evolution import HeldColumn, missing_columns, require_distinct_names
+from .evolution import Changes, HeldColumn, changes, fits, require_distinct_names
 from .folder import LocalFolder, TableFolder
-from .identity import estrangement, table_id
+from .identity import WIDENED, estrangement, table_id
 from .ledger import (
     Attempt,
     LedgerEntry,
+    announce,
     as_document,
     from_document,
     overtaken,
@@ -46,6 +47,7 @@ from .ledger import (
 from .merging import COMMIT_ONLY, merge
 from .paths import LOG, Layout, layout_of
 from .stats import count_rows
+from .widening import needs_rewriting, relax, rewritten, widened_schema
 
 CHECKPOINT_EVERY = 100
 _PREPARE_TRIES = 10
@@ -113,8 +115,8 @@ class DeltaLake:
 
     # -- before data moves ------------------------------------------------------------------------------------------
 
-    def prepare(self, plan: LoadPlan | None = None) -> DeltaTable:
-        """Create the table, or add the contract's new columns to it, for a plan that is to be loaded into it.
+    def prepare(self, plan: LoadPlan) -> DeltaTable:
+        """Create the table, or add and widen columns of it, for a plan that is to be loaded into it.
 
         Raises:
             Rejected: the contract does not fit the table, or the table is not what its loads left.
@@ -123,12 +125,11 @@ class DeltaLake:
         for attempt in range(_PREPARE_TRIES):
             try:
                 table = self.open() or self._create()
-                if plan is not None:
-                    self.require_own(table, plan)
-                added = self._missing(table)
-                if not added:
+                self.require_own(table, plan)
+                needed = self._needed(table)
+                if not needed:
                     return table
-                table.alter.add_columns(added)
+                self._alter(table, plan, needed)
             except CommitFailedError:  # another process creates or alters the table in this moment: look again
                 time.sleep(0.02 * (attempt + 1))
         raise Retryable(f"{self.contract.table}: s3 table is being altered by others; run it again")
@@ -151,18 +152,65 @@ class DeltaLake:
                 raise CommitFailedError("another process created the table") from error
             raise
 
-    def _missing(self, table: DeltaTable) -> list[Field]:
+    def _needed(self, table: DeltaTable) -> Changes:
         there = list(table.metadata().partition_columns)
         if there != self._partition_columns:
             raise Rejected(
                 f"{self.contract.table}: the table in s3 is partitioned by {there or 'nothing'} and the contract asks "
                 f"for {self._partition_columns or 'nothing'}; change the partition option back or use a new path"
             )
+        return changes(self.contract, self._columns(table))
+
+    def _columns(self, table: DeltaTable) -> dict[str, HeldColumn]:
         columns = held_columns(table)
         if self.layout is not None and self.layout.derived:
             columns.pop(self.layout.column, None)
-        added = pa.schema([lake_field(column) for column in missing_columns(self.contract, columns)])
-        return list(Schema.from_arrow(added).fields) if len(added) else []
+        return columns
+
+    def _alter(self, table: DeltaTable, plan: LoadPlan, needed: Changes) -> None:
+        """Take one step towards what the contract needs; each is one commit or can be taken again."""
+        before = table.version()
+        if needed.added:
+            added = pa.schema([lake_field(column) for column in needed.added])
+            table.alter.add_columns(list(Schema.from_arrow(added).fields))
+        elif needs_rewriting(table, needed.widened):
+            self._rewrite(table, plan, needed.widened)
+        else:
+            relax(table, needed.widened)
+        self.make_durable(table, before)
+
+    def _rewrite(self, table: DeltaTable, plan: LoadPlan, columns: Sequence[Column]) -> None:
+        """Write all rows anew in wider types, in one commit of its own that no load can come between."""
+        schema = widened_schema(table, columns)
+        marker = announce(self.folder, plan.sequence, new_attempt())
+        files = rewritten(table, schema, self.folder, self.layout, self.options, marker)
+        reach("before_commit")
+        sizes = self.folder.sizes(file.path for file in files)
+        if any(sizes.get(file.path) != file.bytes for file in files):
+            raise Retryable(f"{self.contract.table}: s3 lost new files of this attempt; run the load again")
+        now = int(time.time() * 1000)
+        table.create_write_transaction(
+            [self._add(file, now) for file in files],
+            "overwrite",
+            schema,
+            self._partition_columns,
+            # With retries it would be rebased on a rival's commit, whose rows it has not read.
+            commit_properties=CommitProperties(
+                max_commit_retries=0, custom_metadata={WIDENED: {column.name: str(column) for column in columns}}
+            ),
+            post_commithook_properties=COMMIT_ONLY,
+        )
+        # Only now: when this commit's answer is lost, the marker lets the load find out which files are in use.
+        self.folder.delete([marker.name])
+
+    def require_fitting(self, table: DeltaTable) -> None:
+        """Refuse to commit rows whose files have other types than the table, which another process altered.
+
+        Raises:
+            Retryable: the next attempt alters the table again, or says why it may not.
+        """
+        if not fits(self.contract, self._columns(table)):
+            raise Retryable(f"{self.contract.table}: columns in s3 were changed during the load; run it again")
 
     def require_own(self, table: DeltaTable, plan: LoadPlan) -> None:
         """Refuse to add rows to a table that is not what its loads left; to replace all of its rows is no harm.

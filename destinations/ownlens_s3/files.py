@@ -24,7 +24,7 @@ from . import jsonrows
 from .columns import from_lake, lake_schema
 from .config import S3Options
 from .datafiles import DataFile, data_file
-from .evolution import HeldColumn, held, missing_columns
+from .evolution import HeldColumn, changes, held
 from .folder import TableFolder
 from .ledger import (
     Attempt,
@@ -133,7 +133,7 @@ class FileTable:
         """
         current = self.current()
         if current is not None:
-            missing_columns(self.contract, current.columns)
+            changes(self.contract, current.columns)  # an overwrite makes them by itself
 
     def recorded(self, plan: LoadPlan) -> LoadResult | None:
         """Return the result of a load that is, or was, this table; None when it never became it.

@@ -15,6 +15,8 @@ from .folder import TableFolder
 from .ledger import LEDGER, LedgerEntry, read_entry
 
 Commit = Mapping[str, Any]
+# What the commits carry that write all rows anew in wider types: they take nothing back.
+WIDENED = "ownlens_widened"
 
 
 def table_id(table: DeltaTable) -> str:
@@ -86,6 +88,8 @@ def _left_by(commit: Commit, commits: Sequence[Commit], after: Mapping[int, set[
 
     Deletes and updates are the owner's right; a restore, or another table's rows in the place of these, are not.
     """
+    if WIDENED in commit:
+        return None
     operation, parameters = str(commit.get("operation", "")).upper(), commit.get("operationParameters") or {}
     if operation == "RESTORE":
         return after.get(_restored_version(parameters, commits), set())

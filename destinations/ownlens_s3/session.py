@@ -200,6 +200,7 @@ class DeltaSession(LakeSession):
             if done := self._lake.recorded(table, self.plan):
                 return replace(done, replayed=True)
             self._lake.require_own(table, self.plan)
+            self._lake.require_fitting(table)
             try:
                 return self._commit_on(table, receipts)
             except CommitFailedError:  # someone else committed, or this commit's answer was lost: look again

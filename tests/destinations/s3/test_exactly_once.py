@@ -336,9 +336,9 @@ def test_a_table_is_created_once(local: S3Destination, tmp_path: Path) -> None:
         lake = local.delta(loader.contract, plan.options)  # type: ignore[arg-type]
         barrier = threading.Barrier(6)
 
-        def create(_: int, lake: DeltaLake = lake, barrier: threading.Barrier = barrier) -> None:
+        def create(_: int, lake: DeltaLake = lake, plan: LoadPlan = plan, barrier: threading.Barrier = barrier) -> None:
             barrier.wait()
-            lake.prepare()
+            lake.prepare(plan)
 
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(create, range(6)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from signal import Signals
+from typing import Any
 
 import click
 
@@ -97,11 +99,25 @@ def run_request(request, settings: Profile, *, as_json: bool) -> int:  # type: i
 def _run(request, tables: int, destinations: list[str], settings: Profile, *, as_json: bool) -> int:  # type: ignore[no-untyped-def]
     from ownlens_flows.direct import run_in_flow
 
-    from .terminal import console, live_progress, print_failures, print_report
+    from .leaving import LastWord
+    from .terminal import console, live_progress
 
     console.print(f"{tables} tables into {', '.join(destinations)}; log: {settings.log_file}", style="dim")
-    with live_progress(tables, destinations) as observe:
+    last_word = LastWord(partial(_say, as_json=as_json))
+    with live_progress(tables, destinations) as move_bars:
+
+        def observe(*news: Any) -> None:
+            move_bars(*news)
+            last_word.observe(*news)
+
         report = run_in_flow(request, observe=observe)
+        last_word.take()
+    return _say(report, as_json=as_json)
+
+
+def _say(report, *, as_json: bool) -> int:  # type: ignore[no-untyped-def]
+    from .terminal import print_failures, print_report
+
     if as_json:
         click.echo(json.dumps(report.document(), indent=1))
         print_failures(report)

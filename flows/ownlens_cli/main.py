@@ -24,6 +24,8 @@ COMMANDS = {
     "plugins": "List the installed destinations.",
 }
 FAILED, USAGE, REJECTED_ROWS = 1, 2, 3
+# As shells say it of a program that SIGINT or SIGTERM ended.
+STOPPED = (130, 143)
 
 
 class _Commands(click.Group):
@@ -77,4 +79,10 @@ def _stop(message: str, code: int) -> int:
 
 def main() -> None:
     """Run the command line of this process."""
-    sys.exit(run())
+    code = run()
+    if code in STOPPED:
+        from .leaving import EXIT_GRACE, later, leave
+
+        # Prefect's threads say goodbye to their server at exit, and look for it for minutes when it is gone.
+        later(EXIT_GRACE, leave, code)
+    sys.exit(code)

@@ -38,7 +38,9 @@ class _Bars:
         self._failed = dict.fromkeys(self._bars, 0)
 
     def observe(self, what: str, _table: str, destination: str, detail: Any) -> None:
-        if what == "validated" or destination not in self._bars:
+        if what == "stopped":
+            self._progress.stop()  # gives the cursor back, whoever ends the process now
+        if what in ("validated", "stopped") or destination not in self._bars:
             return
         with self._lock:
             self._failed[destination] += what in ("failed", "invalid")

@@ -11,6 +11,7 @@ from .load import RUNNER, roll_up, run_loads
 from .report import RunReport
 from .request import LoadRequest
 from .run import Observer, ignore
+from .serving import ensure_server
 
 
 def run_in_flow(request: LoadRequest, *, observe: Observer = ignore) -> RunReport:
@@ -19,6 +20,7 @@ def run_in_flow(request: LoadRequest, *, observe: Observer = ignore) -> RunRepor
     Raises:
         OwnLensError: the request cannot be run at all; nothing has been touched.
     """
+    ensure_server()
     reports: list[RunReport] = []
     errors: list[Exception] = []
 

@@ -69,6 +69,9 @@ def run_loads(request: LoadRequest, *, observe: Observer = ignore) -> RunReport:
         tell_failure(str(error))
         raise
     report.seconds = time.monotonic() - started
+    if report.stopped:
+        # Before the server is told: it may be gone, and then this process must be able to leave without it.
+        observe("stopped", "", "", report)
     tell_all(report, run.profile)
     return report
 

@@ -13,6 +13,7 @@ from ownlens_plugins.settings import Profile
 
 from .report import RunReport
 from .run import logger
+from .serving import ask_server
 from .signals import FAILED, reach_server, tell, tell_report
 
 # Seconds that a server may be away at the end of a run, in all; a run that was told to stop has no such time.
@@ -51,6 +52,11 @@ class _Teller:
 
 def tell_all(report: RunReport, profile: Profile) -> None:
     """Make the summary artifact and emit the events; what could not be told is noted in the report."""
+    if report.stopped and (trouble := ask_server()) is not None:
+        # A run that was told to stop has no time: whoever sent the signal waits for it.
+        logger.error("the Prefect server was not told of the stop: %s", type(trouble).__name__)
+        report.untold.append(f"the Prefect server was not told of the stop ({type(trouble).__name__})")
+        return
     teller = _Teller(0.0 if report.stopped else PATIENCE)
     teller.say("the summary", lambda: _make_artifact(report))
     # Events leave through a thread that drops them, without a word, when the server is away.

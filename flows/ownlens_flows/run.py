@@ -27,7 +27,8 @@ from .request import LoadRequest
 
 logger = logging.getLogger("ownlens.run")
 
-# (what, table, destination or "", detail): "staged", "loaded", "failed", "validated", "invalid".
+# (what, table, destination or "", detail): "staged", "loaded", "failed", "validated", "invalid"; at the end of a run
+# that was told to stop, ("stopped", "", "", its report).
 Observer = Callable[[str, str, str, Any], None]
 
 

@@ -7,12 +7,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
 from ownlens_plugins.contracts import TableContract, read_contracts
+from ownlens_plugins.errors import OwnLensError
 from ownlens_plugins.settings import load_profile
 
 from .newsroom import apply_day_of_changes, create_schema, fill
@@ -98,6 +100,7 @@ def start_prefect_early(folder: Path) -> threading.Thread | None:
 
 
 def _start_prefect() -> None:
-    from prefect.server.api.server import SubprocessASGIServer
+    from ownlens_flows.serving import start_temporary
 
-    SubprocessASGIServer().start()
+    with suppress(OwnLensError):  # the run tries again, and says why it cannot begin
+        start_temporary()

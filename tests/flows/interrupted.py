@@ -42,10 +42,17 @@ def die_at_validation(project: Project, tmp_path: Path, *arguments: str) -> int:
 
 
 @contextmanager
-def running_load(project: Project, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def running_load(
+    project: Project, *arguments: str, settings: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     command = [str(Path(sys.executable).with_name("ownlens")), "load", "--config", project.config, *arguments]
     process = subprocess.Popen(
-        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        env=settings or environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
         yield process

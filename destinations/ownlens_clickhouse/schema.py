@@ -1,16 +1,20 @@
-"""Create a contract's table, add the columns it has gained, and refuse every other difference before data moves."""
+"""Create a contract's table, add columns, make them wider, and refuse every other difference before data moves."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ownlens_plugins.errors import Rejected
+from ownlens_plugins.contracts import Kind
+from ownlens_plugins.errors import Rejected, Retryable
 
 from . import sql
-from .definition import VERSION, ColumnDefinition, TableDefinition
+from .definition import NULL_FLAG, VERSION, ColumnDefinition
 from .target import Target
+from .widening import widens
+
+_REFRESH = "load it with --full-refresh, which builds the table anew, or restore the contract"
 
 # A quoted string, a quoted name, or a plain name; quotes inside are escaped.
 _ONE = r"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|\w+"
@@ -44,8 +48,11 @@ def ensure(target: Target, *, replaced: bool) -> None:
         return
     added = [each for each in _missing(target, found) if not (replaced and each.name == VERSION)]
     _refuse_differences(target, found, added, replaced=replaced)
-    if added:
-        target.store.run(sql.add_columns(target.name, added))
+    # One statement, so that no crash can come between. It returns when the rows are rewritten; until then, and if the
+    # server stops before, ClickHouse converts what it reads. A table that is replaced need not be rewritten first.
+    widened = [] if replaced else _widened(target, found.columns)
+    if added or widened:
+        target.store.run(sql.change_columns(target.name, added, widened))
     if not replaced and found.ttl != _spelled(target, target.definition.ttl):
         target.store.run(sql.change_ttl(target.name, target.definition.ttl))
 
@@ -61,13 +68,43 @@ def stored(target: Target) -> list[str]:
     return [str(row[0]) for row in rows]
 
 
-def align(target: Target, stage: str) -> None:
-    """Give a staged table the columns that the target has gained since."""
+def align(target: Target, stage: str) -> bool:
+    """Give a staged table the columns and types that the target has gained since; tell whether it is like it now."""
     here, there = _columns(target, target.table), _columns(target, stage)
     defined = {each.name: each for each in target.definition.columns}
-    added = [defined.get(name, ColumnDefinition(name, kind)) for name, kind in here.items() if name not in there]
-    if added:
-        target.store.run(sql.add_columns(target.store.name(stage), added))
+    added = [_for_rows_of(there, defined.get(name, _unknown(name, kind))) for name, kind in here.items()]
+    added = [each for each in added if each.name not in there]
+    # Never the other way round: ClickHouse cuts numbers to fit without a word.
+    movable = {name: kind for name, kind in here.items() if name in there and name not in _fixed(target)}
+    widened = [
+        ColumnDefinition(name, kind)
+        for name, kind in movable.items()
+        if kind != there[name] and widens(there[name], kind)
+    ]
+    if added or widened:
+        target.store.run(sql.change_columns(target.store.name(stage), added, widened))
+    like = {**there, **{each.name: each.type for each in (*added, *widened)}}
+    return like == here
+
+
+def require_alike(target: Target, stage: str) -> None:
+    """Align a staged table before its load is begun: a begun load must be able to land.
+
+    Raises:
+        Retryable: somebody has changed the table since the load was opened, which looks at it anew next time.
+    """
+    if not align(target, stage):
+        raise Retryable(f"{target.table}: clickhouse: the table's columns changed while it was loaded; run it again")
+
+
+def _unknown(name: str, kind: str) -> ColumnDefinition:
+    return ColumnDefinition(name, kind, hidden=name.startswith(NULL_FLAG))
+
+
+def _for_rows_of(columns: Mapping[str, str], column: ColumnDefinition) -> ColumnDefinition:
+    # Arrays that are there already were not null; those that are not there are.
+    array = column.name.removeprefix(NULL_FLAG)
+    return replace(column, value="false") if column.is_flag and array in columns else column
 
 
 def _find(target: Target) -> Found | None:
@@ -112,13 +149,33 @@ def _columns(target: Target, table: str) -> dict[str, str]:
 def _missing(target: Target, found: Found) -> Iterator[ColumnDefinition]:
     for column in target.definition.columns:
         if column.name not in found.columns:
-            yield column
+            yield _for_rows_of(found.columns, column)
+
+
+def _widened(target: Target, columns: Mapping[str, str]) -> list[ColumnDefinition]:
+    wanted = (each for each in target.definition.columns if each.name in columns)
+    return [each for each in wanted if columns[each.name] != each.type and _holds(target, columns[each.name], each)]
+
+
+def _holds(target: Target, kind: str, column: ColumnDefinition) -> bool:
+    # Labels are text, and text, documents and bytes are all of one type here: labels may become text only.
+    was_dictionary = kind.startswith("LowCardinality(") and not column.type.startswith("LowCardinality(")
+    if was_dictionary and "String" in kind and target.contract.column(column.name).type.kind is not Kind.TEXT:
+        return False
+    return widens(kind, column.type)
+
+
+def _fixed(target: Target) -> frozenset[str]:
+    """Return the columns that ClickHouse orders and slices the table by, which no statement can change."""
+    return frozenset((*target.definition.order, *filter(None, [target.contract.partition_by])))
 
 
 def _refuse_differences(target: Target, found: Found, added: list[ColumnDefinition], *, replaced: bool) -> None:
-    for problem, fix in _different_columns(target.definition, found, replaced=replaced):
+    for problem, fix in _different_columns(target, found, replaced=replaced):
         raise _refusal(target, problem, fix)
     for column in added:
+        if column.name == VERSION:
+            raise _refusal(target, "keeps the newest row by a version that is never null", _REFRESH)
         if target.contract.schema_policy == "freeze":
             raise _refusal(
                 target, f"has no column {column.name!r}", "set schema_policy: evolve or add the column yourself"
@@ -135,18 +192,28 @@ def _refusal(target: Target, problem: str, fix: str) -> Rejected:
     return Rejected(f"{target.table}: clickhouse table {target.store.database}.{target.table} {problem}; {fix}")
 
 
-def _different_columns(definition: TableDefinition, found: Found, *, replaced: bool) -> Iterator[tuple[str, str]]:
-    wanted = {column.name: column.type for column in definition.columns}
+def _different_columns(target: Target, found: Found, *, replaced: bool) -> Iterator[tuple[str, str]]:
+    wanted = {column.name: column.type for column in target.definition.columns}
+    widened = {each.name for each in _widened(target, found.columns)}
     for name, kind in found.columns.items():
         if name == VERSION and replaced:  # it goes with the engine
             continue
         if name not in wanted:
             yield f"has a column {name!r} that the contract lacks", "add it to the contract or drop the column"
         elif wanted[name] != kind:
-            yield (
-                f"has column {name!r} as {kind}, not {wanted[name]}",
-                "restore its type and options in the contract, or drop the table",
-            )
+            fix = "restore its type and options in the contract, or drop the table"
+            if name in widened:
+                fix = _fix_of_wider(target, name, replaced=replaced)
+            if fix:
+                yield f"has column {name!r} as {kind}, not {wanted[name]}", fix
+
+
+def _fix_of_wider(target: Target, name: str, *, replaced: bool) -> str:
+    """Return what a person must do before a column can become wider; nothing when OwnLens does it."""
+    bound = name in _fixed(target) and not replaced
+    if target.contract.schema_policy == "freeze":
+        return "set schema_policy: evolve" + (f" and {_REFRESH}" if bound else " or change the column yourself")
+    return _REFRESH if bound else ""
 
 
 def _different_storage(target: Target, found: Found) -> Iterator[str]:

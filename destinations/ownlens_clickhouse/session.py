@@ -12,7 +12,7 @@ from ownlens_plugins.api import LoadPlan, LoadResult, LoadSession, PartWriter, R
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import OwnLensError, Retryable
 
-from . import attempts, covering, preparing, settling, sql
+from . import attempts, covering, preparing, schema, settling, sql
 from .attempts import Internal, parse
 from .failures import reported, unknown_outcome
 from .ledger import Standing, entry_for
@@ -77,11 +77,24 @@ class ClickHouseSession(LoadSession):
             )
         if here is None:
             raise Retryable(f"{plan.table}: {plan.destination}: somebody dropped the table; load the staged set again")
+        self._align(staged, stage)
         prepared = preparing.prepare(target, plan, staged, stage)
+        if not covering.exchanges(plan):
+            # After the last look at the table: from the redo record on the rows must land.
+            schema.require_alike(target, stage)
         entry = entry_for(plan, prepared.changes, uuid, life=standing.life, target=here)
         redo = Redo(entry, covering.exchanges(plan), prepared.replaced)
         target.begin(redo, stage)
         return redo
+
+    def _align(self, staged: str, stage: str) -> None:
+        # Rows are compared as bytes, so equal ones must have equal types. The table that is to land comes last: it must
+        # be able to take what is staged. One that replaces the table owes it nothing.
+        if self._plan.strategy is Strategy.OVERWRITE:
+            return
+        rows = [] if covering.keys_only(self._plan) else [staged]
+        for table in dict.fromkeys([*rows, stage]):
+            schema.align(self._target, table)
 
     def _clean(self) -> None:
         # The load is settled; what cannot be dropped now is dropped by whoever opens the table next.

@@ -102,9 +102,10 @@ def _storage(table: TableDefinition, kind: str, ttl: str | None) -> str:
     return f"{text} TTL {ttl}" if ttl else text
 
 
-def add_columns(name: str, columns: Sequence[ColumnDefinition]) -> str:
-    """Add columns that the contract has gained."""
-    return f"ALTER TABLE {name} " + ", ".join(f"ADD COLUMN IF NOT EXISTS {column(each)}" for each in columns)
+def change_columns(name: str, added: Sequence[ColumnDefinition], widened: Sequence[ColumnDefinition]) -> str:
+    """Add columns that the contract has gained, and change those that are to hold more values, in one step."""
+    adding = (f"ADD COLUMN IF NOT EXISTS {column(each)}" for each in added)
+    return f"ALTER TABLE {name} " + ", ".join([*adding, *(f"MODIFY COLUMN {column(each)}" for each in widened)])
 
 
 def hide_columns(name: str, columns: Sequence[ColumnDefinition]) -> str:

@@ -18,6 +18,7 @@ from ownlens_plugins.contracts import TableContract
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import Rejected, Retryable
 from ownlens_plugins.testing.samples import EVERY_TYPE, canonical_rows
+from ownlens_s3 import delta
 from ownlens_s3.destination import S3Destination
 from tests.destinations.s3.loads import Loader, contract_of, left_over
 from tests.destinations.s3.worker import exit_code, start
@@ -228,6 +229,30 @@ def test_a_load_of_the_old_contract_that_is_on_its_way(local: S3Destination, tmp
     more = again.rows(10, first=50)
     load(local, again.plan(2, more, tag="again"))
     new.require(widened(old.rows(30), new.contract), rows, more)
+
+
+def test_a_load_that_lands_during_the_rewriting_is_not_lost(
+    local: S3Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Loader(local, contract({}, "append"), tmp_path)
+    old.load(1, old.rows(30))
+    rival = old.plan(2, old.rows(10, first=50))
+    write, rounds = delta.rewritten, []
+
+    def and_a_rival_commits(*arguments: Any) -> Any:
+        files = write(*arguments)
+        rounds.append(len(files))
+        if len(rounds) == 1:
+            load(local, rival)
+        return files
+
+    monkeypatch.setattr(delta, "rewritten", and_a_rival_commits)
+    new = Loader(local, contract(WIDE, "append"), tmp_path)
+    rows = big(new, 30, 100)
+    new.load(3, rows)
+    assert len(rounds) == 2
+    new.require(widened(old.rows(30), new.contract), widened(old.rows(10, first=50), new.contract), rows)
+    assert left_over(local, new.plans[3]) == []
 
 
 def test_an_empty_table(local: S3Destination, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -14,12 +15,18 @@ PARTITIONED = "p"
 
 @dataclass(frozen=True, slots=True)
 class ExistingColumn:
-    """One column as it is: `type` as format_type() prints it, `filled` when the server has a default for it."""
+    """One column as it is: `type` as format_type() prints it, `filled` when the server has a default for it.
+
+    PostgreSQL does not alter the type of a `fixed` column: it is another table's too, or one of a partition key's. Nor
+    does it let columns hold NULL that are `not_null_for_good`: another table's, a primary key's, an identity's.
+    """
 
     type: str
     required: bool
     filled: bool
     generated: bool
+    fixed: bool
+    not_null_for_good: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +73,14 @@ WHERE n.nspname = $1::text AND c.relname = $2::text
 """
 
 _COLUMNS = """
-SELECT attname::text, format_type(atttypid, atttypmod), attnotnull, atthasdef OR attidentity <> '', attgenerated <> ''
-FROM pg_attribute WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped
+SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef OR a.attidentity <> '',
+    a.attgenerated <> '',
+    a.attinhcount > 0 OR EXISTS (
+        SELECT FROM pg_partitioned_table AS p WHERE p.partrelid = a.attrelid AND a.attnum = ANY (p.partattrs)),
+    a.attinhcount > 0 OR a.attidentity <> '' OR EXISTS (
+        SELECT FROM pg_index AS i WHERE i.indrelid = a.attrelid AND (i.indisprimary OR i.indisreplident)
+        AND a.attnum = ANY (i.indkey))
+FROM pg_attribute AS a WHERE a.attrelid = $1::bigint::oid AND a.attnum > 0 AND NOT a.attisdropped
 """
 
 
@@ -103,16 +116,58 @@ WHERE i.indrelid = $1::bigint::oid AND i.indisunique AND i.indimmediate AND i.in
 """
 
 
-def constraint_names(connection: Connection, oid: int, column: str, prefix: str) -> list[str]:
-    """Return the CHECK constraints over one column alone whose names start with a prefix."""
-    return [name for (name,) in connection.run(_CHECKS, oid, column, prefix)]
+@dataclass(frozen=True, slots=True)
+class LabelCheck:
+    """A CHECK of one column's labels, by its name; `labels` are the texts in it."""
 
+    name: str
+    column: str
+    labels: tuple[str, ...]
+
+
+def label_checks(connection: Connection, oid: int) -> list[LabelCheck]:
+    """Return the CHECK constraints over one column alone whose names start like those of labels."""
+    return [LabelCheck(name, column, _texts(check)) for name, column, check in connection.run(_CHECKS, oid)]
+
+
+def _texts(expression: str) -> tuple[str, ...]:
+    return tuple(text.replace("''", "'") for text in _TEXT_OR_NAME.findall(expression) if text)
+
+
+# A quoted name is taken as a whole, so that no quote in it begins a text.
+_TEXT_OR_NAME = re.compile(r"""\"(?:[^"]|"")*"|'((?:[^']|'')*)'""")
 
 _CHECKS = """
-SELECT con.conname::text FROM pg_constraint AS con
+SELECT con.conname::text, a.attname::text, pg_get_expr(con.conbin, con.conrelid) FROM pg_constraint AS con
 JOIN pg_attribute AS a ON a.attrelid = con.conrelid AND con.conkey = ARRAY[a.attnum]
-WHERE con.conrelid = $1::bigint::oid AND con.contype = 'c' AND a.attname = $2::text
-  AND starts_with(con.conname::text, $3::text)
+WHERE con.conrelid = $1::bigint::oid AND con.contype = 'c' AND starts_with(con.conname::text, 'ownlens_labels_')
+ORDER BY con.conname
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view that shows a column of a table; `relation` is qualified and quoted."""
+
+    name: str
+    relation: str
+    column: str
+
+
+def views_of(connection: Connection, oid: int, columns: Iterable[str]) -> list[View]:
+    """Return the views that use one of these columns of a table."""
+    return [View(*row) for row in connection.run(_VIEWS, oid, json.dumps(sorted(columns)))]
+
+
+_VIEWS = """
+SELECT DISTINCT v.relname::text, v.oid::regclass::text, a.attname::text
+FROM pg_depend AS d
+JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+JOIN pg_rewrite AS r ON r.oid = d.objid
+JOIN pg_class AS v ON v.oid = r.ev_class AND v.oid <> d.refobjid
+WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::bigint::oid
+  AND $2::text::jsonb ? a.attname::text
+ORDER BY 2, 3
 """
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from ownlens_plugins.contracts import Column, Kind, LogicalType, TableContract
+from ownlens_plugins.contracts import Column, Kind, LogicalType
 
 # As format_type() spells them, so that a table's columns compare by text.
 _NAMES: Mapping[Kind, str] = {
@@ -39,14 +40,34 @@ def type_name(type_: LogicalType) -> str:
     return _NAMES[type_.kind]
 
 
-def labels_constraint(column: Column) -> str:
-    """Return the name of an enum column's CHECK; it changes with the column's labels."""
-    text = "\0".join([column.name, *column.type.labels])
+# The integer and floating types, each with those whose every value it holds.
+_NARROWER: Mapping[Kind, frozenset[str]] = {
+    Kind.INT32: frozenset({"smallint"}),
+    Kind.INT64: frozenset({"smallint", "integer"}),
+    Kind.FLOAT64: frozenset({"real"}),
+}
+_NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
+
+
+def wider_than(type_: LogicalType, found: str) -> bool:
+    """Tell whether a logical type holds every value of another PostgreSQL type, and stays of its kind."""
+    if type_.element is not None:
+        return found.endswith("[]") and wider_than(type_.element, found.removesuffix("[]"))
+    if type_.kind is Kind.DECIMAL and (match := _NUMERIC.fullmatch(found)):
+        precision, scale = int(match[1]), int(match[2])
+        return type_.scale >= scale and type_.precision - type_.scale >= precision - scale
+    return found in _NARROWER.get(type_.kind, frozenset())
+
+
+def is_floating(type_: LogicalType) -> bool:
+    """Tell whether a type, or that of its elements, is a binary fraction."""
+    return (type_.element or type_).kind in (Kind.FLOAT32, Kind.FLOAT64)
+
+
+def labels_constraint(column: Column, labels: Sequence[str] | None = None) -> str:
+    """Return the name of an enum column's CHECK of labels, its own unless others are given; it changes with them."""
+    text = "\0".join([column.name, *(column.type.labels if labels is None else labels)])
     return f"ownlens_labels_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-
-
-def enum_columns(contract: TableContract) -> tuple[Column, ...]:
-    return tuple(column for column in contract.columns if column.type.kind is Kind.ENUM)
 
 
 def as_contract(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

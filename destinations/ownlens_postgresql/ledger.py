@@ -202,12 +202,16 @@ class Ledger:
         Raises:
             Retryable: the table's row is gone.
         """
+        if not self.wait_for_loads(connection, plan.table):
+            raise Retryable(f"{plan.table}: {plan.destination} lost its ledger after the load was opened; run it again")
+
+    def wait_for_loads(self, connection: Connection, table: str) -> bool:
+        """Do the same; False for a table that the ledger does not know."""
         locked = connection.run(
             f"SELECT 1 FROM {self._tables} WHERE table_schema = $1::text AND table_name = $2::text FOR UPDATE",
-            *self._place(plan.table),
+            *self._place(table),
         )
-        if not locked:
-            raise Retryable(f"{plan.table}: {plan.destination} lost its ledger after the load was opened; run it again")
+        return bool(locked)
 
     def try_lock_table(self, connection: Connection, table: str) -> bool:
         """Lock the table like a load, unless one is running."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ownlens_plugins.api import LoadPlan
-from ownlens_plugins.contracts import TableContract
+from ownlens_plugins.contracts import Column, TableContract
 
 from . import sql
 from .columns import type_name
@@ -35,6 +35,23 @@ class Quarantine:
             f"INSERT INTO {STAGE} ({listed(contract.column_names)}, {KEPT}) SELECT {values}, q.id "
             f"FROM {self.relation} AS q WHERE q.table_schema = $1::text AND q.table_name = $2::text",
             *self._place(contract.table),
+        )
+
+    def widen(self, connection: Connection, table: str, column: Column, old: str) -> None:
+        """Give the rows kept aside the values that a column's wider type has for those of its `old` one.
+
+        The shortest text of a binary fraction, 0.1 say, is another number in the wider type.
+        """
+        name, place = literal(column.name), "table_schema, table_name, sequence, load_id, reason"
+        value = f"(o.staged_row ->> {name})::{old}::{type_name(column.type)}::text"
+        # All of them, in their order, as of two with one key the later one counts; a loader may not UPDATE them.
+        connection.run(
+            f"WITH old AS (DELETE FROM {self.relation} WHERE table_schema = $1::text AND table_name = $2::text "
+            f"RETURNING *) INSERT INTO {self.relation} ({place}, staged_row, quarantined_at) "
+            f"SELECT {place}, o.staged_row || jsonb_build_object({name}, {value}), o.quarantined_at "
+            "FROM old AS o ORDER BY o.id",
+            *self._place(table),
+            slow=True,
         )
 
     def keep_orphans(self, connection: Connection, plan: LoadPlan) -> None:

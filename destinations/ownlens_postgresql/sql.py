@@ -110,8 +110,25 @@ def add_columns(table: str, columns: Iterable[Column]) -> str:
     return f"ALTER TABLE {table} {', '.join(f'ADD COLUMN {_column(column)}' for column in columns)}"
 
 
-def add_labels(table: str, column: Column) -> str:
-    return f"ALTER TABLE {table} ADD CONSTRAINT {quote(labels_constraint(column))} {_labels(column)}"
+def alter_table(table: str, clauses: Iterable[str]) -> str:
+    """Return one ALTER TABLE for all changes, so that the table is written anew at most once."""
+    return f"ALTER TABLE {table} {', '.join(clauses)}"
+
+
+def set_type(column: Column) -> str:
+    return f"ALTER COLUMN {quote(column.name)} TYPE {type_name(column.type)}"
+
+
+def drop_not_null(column: Column) -> str:
+    return f"ALTER COLUMN {quote(column.name)} DROP NOT NULL"
+
+
+def drop_constraint(name: str) -> str:
+    return f"DROP CONSTRAINT {quote(name)}"
+
+
+def add_labels(column: Column) -> str:
+    return f"ADD CONSTRAINT {quote(labels_constraint(column))} {_labels(column)}"
 
 
 def add_foreign_key(table: str, reference: Reference, parent: str, *, validated: bool) -> str:

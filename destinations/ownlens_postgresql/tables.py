@@ -13,7 +13,6 @@ from .catalog import (
     PARTITIONED,
     ExistingTable,
     ForeignKey,
-    constraint_names,
     find_table,
     foreign_keys_from,
     key_risks,
@@ -22,8 +21,9 @@ from .catalog import (
     tables_named,
     unique_keys,
 )
-from .columns import enum_columns, labels_constraint, type_name
+from .columns import type_name
 from .connection import Connection
+from .evolution import adapt_labels, alter, can_take_null, can_widen, not_owned, widen_columns
 from .ledger import Ledger
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('ownlens/' || $1::text, 0))::text"
@@ -53,7 +53,7 @@ def ensure_table(
     if existing is None:
         connection.run(sql.create_table(sql.qualified(schema, contract.table), contract))
     else:
-        _adapt(connection, schema, contract, existing)
+        _adapt(connection, schema, contract, existing, ledger)
     ledger.describe_table(connection, contract, tables_named(connection, schema, [contract.table])[contract.table])
     return not references or _add_references(connection, schema, contract, existing)
 
@@ -66,23 +66,19 @@ def _make_schemas(connection: Connection, schema: str, ledger: Ledger) -> None:
         connection.run(f"CREATE SCHEMA {sql.quote(schema)}")
 
 
-def _adapt(connection: Connection, schema: str, contract: TableContract, existing: ExistingTable) -> None:
+def _adapt(
+    connection: Connection, schema: str, contract: TableContract, existing: ExistingTable, ledger: Ledger
+) -> None:
     for problem in _problems(connection, schema, contract, existing):
         raise Rejected(f"{contract.table}: postgresql table {schema}.{contract.table} {problem}")
+    widen_columns(connection, schema, contract, existing, ledger)
     table = sql.qualified(schema, contract.table)
     if missing := _missing(contract, existing):
         change = sql.add_columns(table, missing)
         if not existing.owned:
-            raise _not_owned(contract, table, "lacks columns", change)
-        connection.run(change)
-    for column in enum_columns(contract):
-        _adapt_labels(connection, table, contract, column, existing)
-
-
-def _not_owned(contract: TableContract, table: str, lack: str, change: str) -> Rejected:
-    return Rejected(
-        f"{contract.table}: postgresql table {table} {lack}, and belongs to another role, which must run {change}"
-    )
+            raise not_owned(contract, table, "lacks columns", change)
+        alter(connection, ledger, contract, change)
+    adapt_labels(connection, schema, contract, existing, ledger)
 
 
 def _missing(contract: TableContract, existing: ExistingTable) -> list[Column]:
@@ -156,37 +152,19 @@ def _column_problems(contract: TableContract, existing: ExistingTable) -> Iterat
         found = existing.columns.get(column.name)
         if found is None:
             continue
-        if found.type != type_name(column.type):
+        if found.type != type_name(column.type) and not can_widen(contract, column, found):
             yield (
                 f"has column {column.name!r} of type {found.type}, but the contract needs {type_name(column.type)}; "
                 "change one of them"
             )
         if found.generated:
             yield f"generates column {column.name!r} itself; take it out of the contract"
-        if found.required and column.nullable:
+        if found.required and column.nullable and not can_take_null(contract, found):
             yield f"does not allow NULL in column {column.name!r}; drop NOT NULL there, or make it {column.type}"
     known = frozenset(contract.column_names)
     for name, found in existing.columns.items():
         if name not in known and found.required and not found.filled:
             yield f"requires column {name!r}, which the contract lacks; add it there, or give the column a default"
-
-
-def _adapt_labels(
-    connection: Connection, table: str, contract: TableContract, column: Column, existing: ExistingTable
-) -> None:
-    wanted = labels_constraint(column)
-    found = constraint_names(connection, existing.oid, column.name, "ownlens_labels_")
-    if outdated := [name for name in found if name != wanted]:
-        raise Rejected(
-            f"{contract.table}: postgresql checks other labels of column {column.name!r} than the contract has; "
-            f"run ALTER TABLE {table} DROP CONSTRAINT {outdated[0]}"
-        )
-    # Staged values are among the labels; the check guards against other writers, and is the owner's affair.
-    kept = contract.schema_policy == "freeze" or not existing.owned
-    if not found and column.name in existing.columns and kept:
-        return
-    if not found:
-        connection.run(sql.add_labels(table, column), slow=True)
 
 
 def _add_references(
@@ -237,7 +215,7 @@ def _add_reference(
     if existing is not None and not existing.owned:
         if not found:
             change = sql.add_foreign_key(table, reference, parent, validated=True)
-            raise _not_owned(contract, table, "lacks a foreign key", f"{change}; or set foreign_keys: ignore")
+            raise not_owned(contract, table, "lacks a foreign key", f"{change}; or set foreign_keys: ignore")
         return
     orphans = existing is not None and connection.run(sql.has_orphans(table, reference, parent), slow=True)[0][0]
     if not found:

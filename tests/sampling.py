@@ -46,6 +46,7 @@ GRIDS = {
     "test_staging_network",
     "test_unfit_tables",
     "test_versions",
+    "test_widening",
 }
 
 

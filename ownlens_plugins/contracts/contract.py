@@ -195,7 +195,10 @@ class ContractDocument(BaseModel):
     allow_empty: bool = Field(
         default=False, description="Whether a source table without rows empties the destinations."
     )
-    schema_policy: SchemaPolicy = Field(default="evolve", description="Whether new nullable columns are added.")
+    schema_policy: SchemaPolicy = Field(
+        default="evolve",
+        description="Whether tables follow the contract where no value is lost: new nullable columns, wider types, labels.",
+    )
 
     def resolve(self) -> TableContract:
         """Fill in the preset's defaults."""

@@ -197,7 +197,7 @@ class ContractDocument(BaseModel):
     )
     schema_policy: SchemaPolicy = Field(
         default="evolve",
-        description="Whether tables follow the contract where no value is lost: new nullable columns, wider types, labels.",
+        description="Whether tables follow where no value is lost: new nullable columns, wider types, more labels.",
     )
 
     def resolve(self) -> TableContract:

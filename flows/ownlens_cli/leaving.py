@@ -12,7 +12,7 @@ from typing import Any
 from ownlens_flows.report import RunReport
 
 # Seconds that Prefect has to note the end of a stopped run, and then to let the process go.
-GRACE, EXIT_GRACE = 6.0, 4.0
+GRACE, EXIT_GRACE = 4.0, 3.0
 
 
 class LastWord:

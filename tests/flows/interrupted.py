@@ -76,10 +76,10 @@ def waiting_for_a_lock(project: Project) -> bool:
     return project.query(query) != [(0,)]
 
 
-def eventually(ask: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
+def eventually(ask: Callable[[], Any], what: str, *, within: float = PATIENCE) -> None:
+    deadline = time.monotonic() + within
     while not ask():
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE:.0f} s"
+        assert time.monotonic() < deadline, f"{what}: not within {within:.0f} s"
         time.sleep(0.1)
 
 

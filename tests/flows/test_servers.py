@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ownlens_flows.serving import STARTUP
+
 from .conftest import Project
 from .interrupted import PATIENCE, environment, eventually, loads_of, locked, running_load, waiting_for_a_lock
 
@@ -43,7 +45,8 @@ def test_ctrl_c_in_a_terminal_ends_a_load_soon_and_with_its_summary(
     assert project.load() == 0
     project.add_line("authors", "3,Cy,2026-01-03 00:00:00Z")
     with locked(project, "authors") as holder, running_load(project, *options, settings=without_server) as process:
-        eventually(lambda: waiting_for_a_lock(project), "the load waits inside its transaction")
+        # A temporary server makes its database first.
+        eventually(lambda: waiting_for_a_lock(project), "the load waits inside its transaction", within=STARTUP)
         if server == "dies":
             os.kill(temporary_server(process.pid), signal.SIGKILL)
         sent = time.monotonic()

@@ -7,6 +7,7 @@ development server with the real engine behind it, or a real one that OWNLENS_TE
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import secrets
@@ -17,7 +18,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 
-from ownlens_clickhouse import sql
+from ownlens_clickhouse import client, sql
 from ownlens_clickhouse.client import Store
 from ownlens_clickhouse.config import ClickHouseConfig
 from ownlens_sandbox.clickhouse_http import start_clickhouse
@@ -53,8 +54,11 @@ def engine(request: pytest.FixtureRequest, engine_path: Path) -> Iterator[Path]:
     if getattr(request.module, "ENGINE_STAYS_OPEN", True):
         holder.run("SELECT 1")
     yield engine_path
-    # The engine must be free for the other test modules of this process that open one elsewhere.
-    holder.close()
+    # The engine must be free for the other test modules of this process that open one elsewhere. A client that was lent
+    # when its pool was closed is closed once it comes back: those of sessions and readers that nobody ended come now.
+    gc.collect()
+    for pool in [*client._POOLS.values()]:
+        pool.close()
 
 
 @pytest.fixture(scope="session")

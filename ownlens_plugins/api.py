@@ -95,7 +95,8 @@ class LoadPlan:
 
     With `covers`, an upsert deletes what the set shows to be gone; overwrite and replace_partition do so anyway. Rows
     of a set that covers the whole table or whole days win over any version that the destination holds: the set is what
-    the source holds now.
+    the source holds now. With `full_refresh`, an overwrite replaces the table's schema too: the contract's columns, and
+    no others, whatever the table had before and whatever `schema_policy` says.
     """
 
     contract: TableContract
@@ -109,6 +110,7 @@ class LoadPlan:
     touched: TouchedSlice | None = None
     rejected: int = 0
     covers: Covers | None = None
+    full_refresh: bool = False
 
     @property
     def table(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import pyarrow as pa
 
 from .api import LoadPlan, LoadResult
+from .contracts import TableContract
 
 
 @runtime_checkable
@@ -21,6 +22,19 @@ class SupportsCheck(Protocol):
 
         Raises:
             Retryable: not reachable now. Rejected: reached and refused (credentials, missing database).
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsPosition(Protocol):
+    """A destination that knows how far a table has come without being asked for a certain load."""
+
+    def position(self, contract: TableContract) -> int:
+        """Return the highest sequence that the ledger holds of a table, by one bounded read; 0 when it holds none.
+
+        Raises:
+            Retryable: not reachable now. Rejected: reached and refused.
         """
         ...
 

@@ -60,6 +60,7 @@ class TableContract:
     max_rejected: float
     allow_empty: bool
     schema_policy: SchemaPolicy
+    drop_columns: bool
 
     @cached_property
     def arrow_schema(self) -> pa.Schema:
@@ -115,6 +116,7 @@ class TableContract:
             "max_rejected": self.max_rejected,
             "allow_empty": self.allow_empty,
             "schema_policy": self.schema_policy,
+            "drop_columns": self.drop_columns,
         }
 
     @property
@@ -199,6 +201,11 @@ class ContractDocument(BaseModel):
         default="evolve",
         description="Whether tables follow where no value is lost: new nullable columns, wider types, more labels.",
     )
+    drop_columns: bool = Field(
+        default=False,
+        description="Whether columns that left the contract leave the tables as well; else they stay, and are null in "
+        "new rows.",
+    )
 
     def resolve(self) -> TableContract:
         """Fill in the preset's defaults."""
@@ -228,6 +235,7 @@ class ContractDocument(BaseModel):
             max_rejected=float(self.max_rejected),
             allow_empty=self.allow_empty,
             schema_policy=self.schema_policy,
+            drop_columns=self.drop_columns,
         )
 
 

@@ -92,6 +92,7 @@ def plan_load(
         touched=manifest.touched,
         rejected=manifest.rejected,
         covers=covers,
+        full_refresh=manifest.full_refresh,
     )
 
 

@@ -203,7 +203,10 @@ class StagingArea(StagedLog):
             return None
         if latest is not None and not sealed and not draft.news and not (_holds_all(request) or request.gone):
             return None
-        sequence = after + 1
+        # Above all that destinations hold, or they would take the set for one that was overtaken long ago. Only a full
+        # refresh leaves numbers out: a rival may then publish a set before it, all of which the refresh replaces. Any
+        # other set must take the very next number, whose name only one run can claim.
+        sequence = max(after, request.above) + 1
         folder = f"{folder_of(contract.table)}/{sequence:08d}-{new_attempt()}"
         self._upload(draft, folder)
         manifest = Manifest(

@@ -308,3 +308,16 @@ def test_nothing_is_in_quarantine(area: StagingArea) -> None:
     stage(area, reads(table="states"), [row(1)], WHOLE)
     assert replay(reads(table="states"), area).message.startswith("states: 0 rows staged, 0 still in quarantine")
     assert ids(area, area.manifests("states")[0]) == [1]
+
+
+def test_sets_whose_key_had_another_type_hide_no_replayed_row(area: StagingArea) -> None:
+    """Each destination refuses such a set; no key of it can be compared with today's."""
+    columns = {"state": "enum(a)", "created_at": "timestamptz", "updated_at": "timestamptz"}
+    stamps = {name: ["2026-01-01 00:00:00Z"] * 2 for name in ("created_at", "updated_at")}
+    table = pa.table({"id": ["x", "2"], "state": ["a", "b"], **stamps})
+    area.stage(
+        reads(table="states", key=["id"], columns={"id": "text", **columns}), Extracted(table.to_reader()), WINDOW
+    )
+    wider = {"id": "int64", **columns, "state": "enum(a, b)"}
+    assert replay(reads(table="states", key=["id"], columns=wider), area).rows == 1
+    assert ids_of(area, 2) == [2]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ownlens_plugins.contracts import PRESETS, ContractDocument, Kind, LogicalType, read_contracts
+from tests import drift_page
 
 ROOT = Path(__file__).parents[1]
 CONTRACTS = ROOT / "table_configs"
@@ -41,6 +42,7 @@ def generated_files() -> Iterator[tuple[Path, str]]:
     for table, contract in read_contracts(CONTRACTS).items():
         yield RESOLVED / f"{table}.json", _json({**contract.describe(), "fingerprint": contract.fingerprint})
     yield ROOT / "docs/contracts.md", _contracts_page()
+    yield ROOT / "docs/drift.md", drift_page.page()
 
 
 def _json(value: object) -> str:

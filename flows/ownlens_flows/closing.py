@@ -86,7 +86,8 @@ def compare_stores(run: LoadRun, report: RunReport) -> None:
         ):
             for difference in found:
                 report.mismatches[contract.table, difference.destination] = difference.message
-                logger.error("%s", difference.message)
+            for message in dict.fromkeys(difference.message for difference in found):
+                logger.error("%s", message)
 
 
 def _compared(run: LoadRun, report: RunReport, contract: TableContract) -> list[Difference]:

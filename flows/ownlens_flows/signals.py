@@ -47,7 +47,7 @@ def tell_report(report: RunReport, profile: Profile) -> None:
         tell(SLOW, _sentence("slower than usual", slow), loads=slow)
     if report.mismatches:
         mismatches = [{"table": table, "destination": where} for table, where in report.mismatches]
-        tell(MISMATCH, "; ".join(report.mismatches.values()), loads=mismatches)
+        tell(MISMATCH, "; ".join(dict.fromkeys(report.mismatches.values())), loads=mismatches)
     tell(FINISHED if document["succeeded"] else FAILED, **document)
 
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from ..api import StagedPart
-from ..contracts import Column, Kind, Strategy, TableContract
+from ..contracts import Column, Kind, Strategy, TableContract, holds_all, parse_type
 from ..errors import Rejected
 from ..storage import filesystem
 from .uniqueness import Doubles, open_duckdb
@@ -104,7 +104,14 @@ def identity(contract: TableContract) -> tuple[str, ...]:
 
 
 def _is_usable(contract: TableContract, known: KnownSet, *, appended: bool) -> bool:
-    return all(name in known.columns for name in identity(contract)) and (appended or _is_alike(contract, known))
+    return all(_is_comparable(contract.column(name), known) for name in identity(contract)) and (
+        appended or _is_alike(contract, known)
+    )
+
+
+def _is_comparable(column: Column, known: KnownSet) -> bool:
+    # Of a key that has changed otherwise since, the destinations refuse the new set anyway.
+    return column.name in known.columns and holds_all(column.type, parse_type(known.columns[column.name])[0])
 
 
 def _is_alike(contract: TableContract, known: KnownSet) -> bool:

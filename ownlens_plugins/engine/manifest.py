@@ -30,7 +30,7 @@ class Manifest:
     `left_out` counts extracted rows that earlier sets hold already, `left_out_changed` those of an append that differ
     from what was staged. `rejected` counts the rows of its quarantine: those that were refused and are news. `reasons`
     counts them by reason, the commonest ten. `standing` names rows of older quarantines that were refused again as they
-    are; `replayed` those that this set brings in.
+    are; `replayed` those that this set brings in, and `settled` those whose key came with it in another way.
     """
 
     table: str
@@ -61,6 +61,7 @@ class Manifest:
     reasons: Mapping[str, int] = field(default_factory=dict)
     standing: Spans = ()
     replayed: Spans = ()
+    settled: Spans = ()
 
     def to_json(self) -> Content:
         """Return the manifest as the bytes of its object."""
@@ -83,7 +84,7 @@ class Manifest:
         values["covers"] = _covers(values.get("covers"))
         values["seen"] = seen_of(values.get("seen"))
         values["newest"] = _moment(values.get("newest"))
-        for name in ("standing", "replayed"):
+        for name in ("standing", "replayed", "settled"):
             values[name] = tuple(tuple(span) for span in values.get(name, ()))
         values["staged_at"] = datetime.fromisoformat(values["staged_at"])
         return Manifest(**values)

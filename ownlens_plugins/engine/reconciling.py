@@ -7,6 +7,7 @@ or spares for others, are counted as if they had come or gone; days that a reten
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -31,10 +32,23 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a store shows otherwise than the manifest or another store; one line with both numbers."""
+    """A store that shows something else than most: than the other stores and what was staged.
+
+    The message is one line that names all sides with their numbers, and takes none for the truth. Where no side has
+    most, each store is told of.
+    """
 
     destination: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """What one store shows, or what was staged; `subject` is None there. Sides agree when their `counts` are equal."""
+
+    subject: Subject | None
+    counts: tuple[int, ...]
+    said: str
 
 
 def compare(subjects: Sequence[Subject], touched: TouchedSlice | None) -> list[Difference]:
@@ -50,12 +64,15 @@ def compare(subjects: Sequence[Subject], touched: TouchedSlice | None) -> list[D
     counting = [subject for subject in subjects if isinstance(subject.destination, SupportsCounting)]
     if not counting:
         return []
-    found = [*_with_manifest(counting), *_with_each_other(counting, touched)]
-    # A store that differs from the manifest differs from the others too; the first is told.
-    return list({difference.destination: difference for difference in reversed(found)}.values())
+    found = list(_with_manifest(counting))
+    # A store that differs from the manifest differs from the others too, and that is told.
+    told = {difference.destination for difference in found}
+    rest = [subject for subject in counting if subject.plan.destination not in told]
+    return [*found, *_with_each_other(rest, touched)]
 
 
 def _with_manifest(subjects: Sequence[Subject]) -> Iterator[Difference]:
+    sides: dict[str, list[_Side]] = {}
     for subject in subjects:
         if (stretches := _covered(subject.plan)) is None or _kept(subject) is not None:
             continue
@@ -63,9 +80,13 @@ def _with_manifest(subjects: Sequence[Subject]) -> Iterator[Difference]:
         shown, unit = sum(one.rows for one in counts), "rows"
         if subject.plan.covers is not None and subject.plan.covers.keys_only:
             shown, unit = sum(one.keys for one in counts), "keys"
-        if shown != subject.plan.rows:
-            where = _where(stretches[0] if len(stretches) == 1 else None)
-            yield _difference(subject, f"shows {shown} {unit}{where}, but {subject.plan.rows} are staged")
+        where = _where(stretches[0] if len(stretches) == 1 else None)
+        staged = _Side(None, (subject.plan.rows,), f"{subject.plan.rows} {unit} are staged")
+        # Stores that replace the table and stores that replace days are asked for different parts of it.
+        there = sides.setdefault(f"{where} {unit}", [staged])
+        there.append(_Side(subject, (shown,), f"{subject.plan.destination} shows {shown} {unit}{where}"))
+    for group in sides.values():
+        yield from _differences(group)
 
 
 def _covered(plan: LoadPlan) -> list[TouchedSlice | None] | None:
@@ -92,14 +113,28 @@ def _stretches(column: str, days: Sequence[date]) -> Iterator[TouchedSlice]:
 
 def _with_each_other(subjects: Sequence[Subject], touched: TouchedSlice | None) -> Iterator[Difference]:
     for group in _groups(subjects):
-        if len(group) < 2 or not (narrowed := _narrowed(group, touched)):
-            continue
-        (first, expected), *others = [(subject, _count(subject, narrowed[0])) for subject in group]
-        for subject, shown in others:
-            if shown != expected:
-                theirs, where = first.plan.destination, _where(narrowed[0])
-                said = f"shows {shown.rows} rows and {shown.keys} keys{where}, but {theirs} {expected.rows} and "
-                yield _difference(subject, f"{said}{expected.keys}")
+        if len(group) > 1 and (narrowed := _narrowed(group, touched)):
+            where = _where(narrowed[0])
+            yield from _differences([_side(subject, _count(subject, narrowed[0]), where) for subject in group])
+
+
+def _side(subject: Subject, shown: SliceCounts, where: str) -> _Side:
+    said = f"{subject.plan.destination} shows {shown.rows} rows and {shown.keys} keys{where}"
+    return _Side(subject, (shown.rows, shown.keys), said)
+
+
+def _differences(sides: Sequence[_Side]) -> Iterator[Difference]:
+    """Yield a difference for each store that most of the sides contradict; for all stores when no side has most."""
+    counted = Counter(side.counts for side in sides)
+    if len(counted) == 1:
+        return
+    (common, votes), *_ = counted.most_common()
+    has_most = 2 * votes > len(sides)
+    told = [side.subject for side in sides if side.subject and not (has_most and side.counts == common)]
+    # Where the stores agree with each other against what was staged, something is wrong with all of them, or none.
+    told = told or [side.subject for side in sides if side.subject]
+    for subject in told:
+        yield Difference(subject.plan.destination, _message(subject.plan, [side.said for side in sides]))
 
 
 def _groups(subjects: Sequence[Subject]) -> Iterator[list[Subject]]:
@@ -149,7 +184,6 @@ def _where(touched: TouchedSlice | None) -> str:
     return "" if touched is None else f" from {touched.first} to {touched.last}"
 
 
-def _difference(subject: Subject, said: str) -> Difference:
-    plan = subject.plan
+def _message(plan: LoadPlan, said: Sequence[str]) -> str:
     fix = f"load it anew with --full-refresh --tables {plan.table}, and report this"
-    return Difference(plan.destination, f"{plan.table}: {plan.destination} {said} (set {plan.sequence}); {fix}")
+    return f"{plan.table}: the counts of set {plan.sequence} differ: {', '.join(said)}; {fix}"

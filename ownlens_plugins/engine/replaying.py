@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..api import Window
-from ..contracts import Extraction, Strategy, TableContract
+from ..contracts import Extraction, Strategy, TableContract, holds_all, parse_type
 from ..errors import Retryable, SourceInvalid
 from .conforming import Conforming
 from .leaving_out import appends, identity
@@ -20,7 +20,7 @@ from .refusals import Origin
 from .sources.source import Extracted
 from .staging import StagingArea
 from .uniqueness import open_duckdb, plain_storage, storage_type
-from .windows import StageRequest
+from .windows import StageRequest, since_full_refresh
 
 TRIES = 3
 _REPLACING = (Strategy.OVERWRITE, Strategy.REPLACE_PARTITION)
@@ -186,7 +186,8 @@ def _staged_in(
         return {}
     appended = appends(contract)
     columns = identity(contract) if appended else contract.key
-    read = [each for each in _since_refresh(manifests) if appended or not each.replayed]
+    brought = [each for each in since_full_refresh(manifests) if not holds_keys_only(each)]
+    read = [each for each in brought if (appended or not each.replayed) and _tells(contract, columns, each)]
     held = _keys_of(contract, columns, found.batches)
     held = held.append_column("place", pa.array(range(held.num_rows), pa.int64()))
     with closing(open_duckdb()) as database:
@@ -200,7 +201,8 @@ def _staged_in(
 
 def _swept(contract: TableContract, area: StagingArea, manifests: Sequence[Manifest], found: _Fitting) -> list[int]:
     """Return the rows that are gone from the source: a later set of all its keys lacks theirs."""
-    sweep = next((each for each in reversed(manifests) if holds_keys_only(each)), None)
+    sweeps = [each for each in manifests if holds_keys_only(each) and _tells(contract, contract.key, each)]
+    sweep = sweeps[-1] if sweeps else None
     before = [row for row, (sequence, _) in enumerate(found.places) if sweep and sequence < sweep.sequence]
     if sweep is None or not before:
         return []
@@ -214,10 +216,10 @@ def _swept(contract: TableContract, area: StagingArea, manifests: Sequence[Manif
     return [row for (row,) in gone]
 
 
-def _since_refresh(manifests: Sequence[Manifest]) -> list[Manifest]:
-    # A full refresh took away what older sets held and it does not. Sets of keys alone bring no rows.
-    last = max((number for number, each in enumerate(manifests) if each.full_refresh), default=0)
-    return [each for each in manifests[last:] if not holds_keys_only(each)]
+def _tells(contract: TableContract, columns: Sequence[str], manifest: Manifest) -> bool:
+    """Tell whether a set, which may be of an older contract, holds these columns as what the contract can compare."""
+    staged = {name: parse_type(manifest.schema[name])[0] for name in columns if name in manifest.schema}
+    return len(staged) == len(columns) and all(holds_all(contract.column(n).type, kind) for n, kind in staged.items())
 
 
 def _keys_of(contract: TableContract, columns: Sequence[str], batches: Sequence[pa.RecordBatch]) -> pa.Table:

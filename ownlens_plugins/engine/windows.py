@@ -33,7 +33,8 @@ class StageRequest:
     `after` is the number of the set that the request was decided from: only its direct successor may be published;
     None follows whatever set is the newest. `known` are earlier sets that may hold some of the rows. `once` looks for
     the same content among earlier sets. `gone` are days that had rows and have none. `replayed` names the quarantined
-    rows that these are; `transformed` says that the plugins' transforms have made them already.
+    rows that these are; `transformed` says that the plugins' transforms have made them already. `above` is the newest
+    load that some destination holds: the set gets a number above it.
     """
 
     extraction: Extraction
@@ -53,6 +54,7 @@ class StageRequest:
     files: Mapping[str, str] | None = None
     replayed: Spans = ()
     transformed: bool = False
+    above: int = field(default=0, compare=False)
 
     @property
     def selection(self) -> Selection:
@@ -216,20 +218,21 @@ def _can_tell(mine: Seen | None, theirs: Seen | None) -> bool:
     return 0 <= mine.xmax - theirs.xmin < _COMPARABLE
 
 
+def since_full_refresh(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
+    """Return the sets from the newest full refresh on: it took away what older sets hold and it does not."""
+    first = max((number for number, manifest in enumerate(manifests) if manifest.full_refresh), default=0)
+    return tuple(manifests[first:])
+
+
 def since_refresh(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
     """Return the sets whose rows the destinations still hold for sure.
 
     A full refresh or a sweep of deleted keys took rows away that older sets hold: when such a row comes back, it is
     new again.
     """
-    known: list[Manifest] = []
-    for manifest in reversed(manifests):
-        if manifest.covers is not None and manifest.covers.keys_only:
-            break
-        known.insert(0, manifest)
-        if manifest.full_refresh:
-            break
-    return tuple(known)
+    found = since_full_refresh(manifests)
+    swept = (number for number, each in enumerate(found) if each.covers is not None and each.covers.keys_only)
+    return found[max(swept, default=-1) + 1 :]
 
 
 def _with_days(

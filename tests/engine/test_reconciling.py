@@ -64,11 +64,42 @@ def test_stores_that_show_the_same_are_in_order() -> None:
 
 
 def test_another_row_count_is_told_with_both_stores_and_numbers() -> None:
-    (said,) = differences(of(store(3, 4)), of(store(3, 5, name="b")))
-    assert said == (
-        "samples: b shows 8 rows and 8 keys from 2026-01-10 to 2026-01-14, but a 7 and 7 (set 7); "
+    said = differences(of(store(3, 4)), of(store(3, 5, name="b")))
+    days = "from 2026-01-10 to 2026-01-14"
+    expected = (
+        f"samples: the counts of set 7 differ: a shows 7 rows and 7 keys {days}, b shows 8 rows and 8 keys {days}; "
         "load it anew with --full-refresh --tables samples, and report this"
     )
+    assert said == [expected] * 2, "neither is taken for the truth"
+
+
+@pytest.mark.parametrize("odd", [0, 1, 2])
+def test_of_three_stores_the_one_that_two_contradict_is_told(odd: int) -> None:
+    stores = [store(3, 5 if number == odd else 4, name=name) for number, name in enumerate("abc")]
+    found = compare([Subject(*of(made)) for made in stores], DAYS)
+    assert [difference.destination for difference in found] == ["abc"[odd]]
+    assert found[0].message.count("shows 7 rows and 7 keys") == 2
+    assert found[0].message.count(f"{'abc'[odd]} shows 8 rows and 8 keys") == 1
+
+
+def test_three_stores_that_all_differ_are_all_told() -> None:
+    stores = [store(number, name=name) for number, name in enumerate("abc")]
+    found = compare([Subject(*of(made)) for made in stores], DAYS)
+    assert [difference.destination for difference in found] == ["a", "b", "c"]
+    assert len({difference.message for difference in found}) == 1
+
+
+@pytest.mark.parametrize(
+    ("shown", "told"), [((6, 7), "a"), ((7, 6), "b"), ((6, 6), "ab"), ((6, 8), "ab"), ((7, 7), "")]
+)
+def test_two_stores_and_what_was_staged_are_three_sides(shown: tuple[int, int], told: str) -> None:
+    stores = [store(rows, name=name) for rows, name in zip(shown, "ab", strict=True)]
+    found = compare([Subject(*of(made, covers=Covers(), rows=7)) for made in stores], None)
+    assert "".join(difference.destination for difference in found) == told
+    for difference in found:
+        assert difference.message.startswith(
+            f"samples: the counts of set 7 differ: 7 rows are staged, a shows {shown[0]} rows, b shows {shown[1]} rows;"
+        )
 
 
 def test_the_same_rows_with_fewer_keys_differ() -> None:
@@ -85,7 +116,7 @@ def test_rows_kept_aside_and_rows_spared_count_as_come_and_gone() -> None:
     assert differences(of(store(3, 4)), of(store(3, 3, name="b", aside=2, spared=1))) == []
 
 
-@pytest.mark.parametrize(("shown", "told"), [(7, []), (6, ["shows 6 rows, but 7 are staged"])])
+@pytest.mark.parametrize(("shown", "told"), [(7, []), (6, ["7 rows are staged, a shows 6 rows;"])])
 def test_a_set_of_the_whole_table_is_all_there_is(shown: int, told: list[str]) -> None:
     one = of(store(shown), covers=Covers(), rows=7)
     found = differences(one)
@@ -97,7 +128,7 @@ def test_covered_days_hold_the_sets_rows_and_no_others() -> None:
     days = (DAY, DAY + timedelta(days=1), DAY + timedelta(days=3))
     covers = Covers("day", days)
     assert differences(of(store(3, 4, 9, 1), covers=covers, rows=8)) == []
-    assert "shows 9 rows, but 8 are staged" in differences(of(store(3, 5, 9, 1), covers=covers, rows=8))[0]
+    assert "8 rows are staged, a shows 9 rows" in differences(of(store(3, 5, 9, 1), covers=covers, rows=8))[0]
 
 
 def test_a_set_of_keys_is_compared_with_keys() -> None:

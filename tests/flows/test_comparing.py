@@ -65,7 +65,10 @@ def test_a_store_with_other_rows_is_a_mismatch(
     monkeypatch.setattr(PostgreSQLDestination, "count", lambda *_: SliceCounts(2, 2), raising=False)
     assert project.load("--json") == 1
     document = json.loads(capsys.readouterr().out)
-    assert "authors: postgresql shows 2 rows, but 3 are staged (set 2)" in " ".join(document["errors"])
+    assert (
+        "authors: the counts of set 2 differ: 3 rows are staged, s3 shows 3 rows, postgresql shows 2 rows"
+        in " ".join(document["errors"])
+    )
     assert document["message"].endswith("1 differ")
     assert "ownlens.load.mismatch" in told
     assert loads_of(json.dumps(document))["authors", "postgresql"]["status"] == "loaded"

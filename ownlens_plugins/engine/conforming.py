@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..contracts import Column, TableContract
+from ..contracts import Column, Kind, TableContract
 from ..errors import SourceInvalid
 from ..stopping import safe_point
 from .casting import BAD_VALUE, Incompatible, caster
@@ -17,7 +17,9 @@ from .refusals import NULL_KEY, Origin, RefusedRow, Unfit, refused_rows
 from .soundness import Damaged, unsound, without
 from .sources.source import REFUSED_PREFIX, Extracted
 
-_ODD_ARRAY = "array of several dimensions or with a shifted lower bound"
+# What the source could not give as a value, and which type of a contract keeps it.
+_ODD = "array with a shifted lower bound, NaN, infinity or a negative zero, which JSON cannot hold"
+_ODD_ARRAY = "array of several dimensions or with a shifted lower bound; json or text in the contract keeps it"
 Bad = defaultdict[int, list[str]]
 
 
@@ -106,7 +108,7 @@ class _Caster:
     def column(self, batch: pa.RecordBatch, bad: Bad) -> pa.Array:
         array, wrong = self._converted(batch.column(self._index))
         for index in self._refused_rows(batch):
-            wrong[index] = _ODD_ARRAY
+            wrong[index] = _ODD if self._column.type.kind is Kind.JSON else _ODD_ARRAY
         # Asked of the cast values: a dictionary can hold nulls that its indices do not show.
         if not self._column.nullable and array.null_count:
             for index in pc.indices_nonzero(pc.is_null(array)).to_pylist():

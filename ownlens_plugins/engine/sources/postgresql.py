@@ -17,9 +17,10 @@ from psycopg.conninfo import make_conninfo
 from ...contracts import TableContract
 from ...errors import Retryable, SourceInvalid
 from ...settings import PostgreSQLSourceConfig
-from .postgresql_columns import NativeType, quote, select_expressions
+from .postgresql_columns import quote, select_expressions
 from .postgresql_selection import rows_of, unseen
 from .postgresql_snapshot import PINNED, SnapshotFacts, take_snapshot
+from .postgresql_types import NativeType
 from .source import Extracted, Seen, Selection
 
 _SNAPSHOT_GONE = "42704"

@@ -188,3 +188,15 @@ def test_keys_of_char_match_what_references_them(world: World, referencing: str)
     for store in world.stores:
         assert sorted(row["code"] for row in world.contents(PLACES)[store]) == ["ab", "abc"]
         assert sorted(row["code"] for row in world.contents(VISITS)[store]) == ["ab", "abc"]
+
+
+def test_the_deepest_and_longest_json_arrives_in_all_stores(world: World) -> None:
+    create(world, [Pair("json", "json"), Pair("jsonb", "json")])
+    texts = ["[" * 1000 + "]" * 1000, '{"a":' * 1000 + "1" + "}" * 1000, "7" * 131_072]
+    for key, text in enumerate(texts):
+        insert(world, key, {"c0": f"'{text}'", "c1": f"'{text}'"})
+    contract = contract_for([Pair("json", "json"), Pair("jsonb", "json")])
+    world.run(contract)
+    wanted = [text.replace(":", ": ") for text in texts]
+    for rows in world.contents(contract).values():
+        assert [(row["c0"], row["c1"]) for row in sorted(rows, key=lambda row: row["id"])] == [(w, w) for w in wanted]

@@ -30,6 +30,8 @@ and fails when one is missing here.
 - A domain counts as what lies below it, however many domains that takes, also as the items of an array.
 - `char(n)` comes without the blanks at its end, as `::text` prints it and as PostgreSQL compares it: keys are the same
   as those of a `text` or `varchar` column that references it.
+- `json` is kept in the form of `jsonb`, with at most 1,000 levels of arrays and objects in each other: the same from
+  `json`, `jsonb`, text and files.
 - Arrays of one dimension that begin at 1 are `array<T>`; those of several dimensions fit `json` (booleans, numbers,
   texts, uuids, enums, JSON) or `text`.
 """

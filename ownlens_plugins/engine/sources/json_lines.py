@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import pyarrow as pa
 
 from ...contracts import Column, Kind
+from ..json_structure import parse, write
 
 ROWS_PER_BATCH = 20_000
 _AS_JSON = frozenset({Kind.JSON, Kind.ARRAY})
@@ -61,8 +62,8 @@ def _each_line(lines: Iterable[str]) -> Iterator[Any]:
 
 def _parsed(text: str, place: str) -> Any:
     try:
-        return json.loads(text, parse_float=Decimal, parse_int=Decimal, object_pairs_hook=_members)
-    except (ValueError, ArithmeticError, RecursionError):
+        return parse(text, members=_members, number=Decimal, constant=float)
+    except (ValueError, ArithmeticError):
         raise pa.ArrowInvalid(f"{place} is not JSON") from None
 
 
@@ -95,16 +96,16 @@ def _text(value: Any) -> str:
 
 
 def _dump(value: Any) -> str:
-    if isinstance(value, Decimal):
-        return str(value)
+    return write(value, members=_pairs, leaf=_leaf)
+
+
+def _pairs(value: Any) -> list[tuple[str, Any]] | None:
     if isinstance(value, _Repeating):
-        return _object(value)
+        return [(json.dumps(name), item) for name, item in value]
     if isinstance(value, dict):
-        return _object(value.items())
-    if isinstance(value, list):
-        return "[" + ", ".join(_dump(item) for item in value) + "]"
-    return json.dumps(value)
+        return [(json.dumps(name), item) for name, item in value.items()]
+    return None
 
 
-def _object(pairs: Iterable[tuple[str, Any]]) -> str:
-    return "{" + ", ".join(f"{json.dumps(name)}: {_dump(item)}" for name, item in pairs) + "}"
+def _leaf(value: Any) -> str:
+    return str(value) if isinstance(value, Decimal) else json.dumps(value)

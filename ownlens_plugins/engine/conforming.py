@@ -20,6 +20,7 @@ from .sources.source import REFUSED_PREFIX, Extracted
 # What the source could not give as a value, and which type of a contract keeps it.
 _ODD = "array with a shifted lower bound, NaN, infinity or a negative zero, which JSON cannot hold"
 _ODD_ARRAY = "array of several dimensions or with a shifted lower bound; json or text in the contract keeps it"
+_MOST_BYTES = 256 << 20
 Bad = defaultdict[int, list[str]]
 
 
@@ -41,13 +42,24 @@ class Conformed:
             Stopped: the run is to stop.
         """
         conform = Conforming(self.contract, self.extracted.reader.schema, checked=self.extracted.checked)
-        for batch in self.extracted.reader:
+        for batch in (piece for given in self.extracted.reader for piece in _pieces(given)):
             safe_point(self.contract.table, "staging")
             conformed, bad = conform.batch(batch)
             if bad:
                 self.refused += refused_rows(batch, bad, self.origin, checked=self.extracted.checked)
             if conformed.num_rows:
                 yield conformed
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    # One array of text holds 2 GiB, and a cast can make it longer.
+    if batch.num_rows < 2 or batch.nbytes <= _MOST_BYTES:
+        yield batch
+        return
+    middle = batch.num_rows // 2
+    for half in (batch.slice(0, middle), batch.slice(middle)):
+        # A dictionary is counted whole in each half, and no slice makes it smaller.
+        yield from _pieces(half) if half.nbytes < batch.nbytes * 3 // 4 else [half]
 
 
 class Conforming:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ownlens_plugins.contracts import PRESETS, ContractDocument, Kind, LogicalType, read_contracts
 from tests import drift_page
+from tests.engine.type_page import types_page
 
 ROOT = Path(__file__).parents[1]
 CONTRACTS = ROOT / "table_configs"
@@ -43,6 +44,7 @@ def generated_files() -> Iterator[tuple[Path, str]]:
         yield RESOLVED / f"{table}.json", _json({**contract.describe(), "fingerprint": contract.fingerprint})
     yield ROOT / "docs/contracts.md", _contracts_page()
     yield ROOT / "docs/drift.md", drift_page.page()
+    yield ROOT / "docs/types.md", types_page()
 
 
 def _json(value: object) -> str:

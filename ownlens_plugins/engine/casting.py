@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from ..contracts import Kind, LogicalType
-from .json_text import canonical_json
+from .json_structure import MAX_DEPTH, parse
+from .json_text import canonical_json, check_depth
 from .refusals import Unfit
 
 Cast = Callable[[pa.Array], pa.Array]
@@ -59,8 +60,16 @@ def _trusted(wanted: LogicalType, given: pa.DataType, plain: pa.DataType) -> Cas
     if wanted.kind is Kind.TEXT and pt.is_string(plain):
         return _same
     if wanted.kind is Kind.JSON and given == wanted.arrow:
-        return lambda values: pa.ExtensionArray.from_storage(wanted.arrow, values)
+        return lambda values: pa.ExtensionArray.from_storage(wanted.arrow, _not_too_deep(values))
     return None
+
+
+def _not_too_deep(values: pa.Array) -> pa.Array:
+    levels = pc.add(pc.count_substring(values, "["), pc.count_substring(values, "{"))
+    # Most values are told by Arrow's count alone.
+    for index in pc.indices_nonzero(pc.greater(levels, MAX_DEPTH)).to_pylist():
+        check_depth(values[index].as_py())
+    return values
 
 
 def _try(cast: Cast, wanted: LogicalType, given: pa.DataType) -> None:
@@ -366,8 +375,8 @@ def _each_list(values: pa.Array) -> pa.Array:
 
 def _listed(text: str) -> list[str | None]:
     try:
-        items = json.loads(text, parse_float=str, parse_int=str)
-    except (ValueError, RecursionError):
+        items = parse(text, members=dict, number=str, constant=str)
+    except ValueError:
         raise Unfit("is not a JSON array") from None
     if not isinstance(items, list) or any(isinstance(item, list | dict) for item in items):
         raise Unfit("is not a JSON array of plain values")

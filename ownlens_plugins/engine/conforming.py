@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..contracts import Column, TableContract
+from ..contracts import Column, Kind, TableContract
 from ..errors import SourceInvalid
 from ..stopping import safe_point
 from .casting import BAD_VALUE, Incompatible, caster
@@ -17,7 +17,10 @@ from .refusals import NULL_KEY, Origin, RefusedRow, Unfit, refused_rows
 from .soundness import Damaged, unsound, without
 from .sources.source import REFUSED_PREFIX, Extracted
 
-_ODD_ARRAY = "array of several dimensions or with a shifted lower bound"
+# What the source could not give as a value, and which type of a contract keeps it.
+_ODD = "array with a shifted lower bound, NaN, infinity or a negative zero, which JSON cannot hold"
+_ODD_ARRAY = "array of several dimensions or with a shifted lower bound; json or text in the contract keeps it"
+_MOST_BYTES = 256 << 20
 Bad = defaultdict[int, list[str]]
 
 
@@ -39,13 +42,24 @@ class Conformed:
             Stopped: the run is to stop.
         """
         conform = Conforming(self.contract, self.extracted.reader.schema, checked=self.extracted.checked)
-        for batch in self.extracted.reader:
+        for batch in (piece for given in self.extracted.reader for piece in _pieces(given)):
             safe_point(self.contract.table, "staging")
             conformed, bad = conform.batch(batch)
             if bad:
                 self.refused += refused_rows(batch, bad, self.origin, checked=self.extracted.checked)
             if conformed.num_rows:
                 yield conformed
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    # One array of text holds 2 GiB, and a cast can make it longer.
+    if batch.num_rows < 2 or batch.nbytes <= _MOST_BYTES:
+        yield batch
+        return
+    middle = batch.num_rows // 2
+    for half in (batch.slice(0, middle), batch.slice(middle)):
+        # A dictionary is counted whole in each half, and no slice makes it smaller.
+        yield from _pieces(half) if half.nbytes < batch.nbytes * 3 // 4 else [half]
 
 
 class Conforming:
@@ -106,7 +120,7 @@ class _Caster:
     def column(self, batch: pa.RecordBatch, bad: Bad) -> pa.Array:
         array, wrong = self._converted(batch.column(self._index))
         for index in self._refused_rows(batch):
-            wrong[index] = _ODD_ARRAY
+            wrong[index] = _ODD if self._column.type.kind is Kind.JSON else _ODD_ARRAY
         # Asked of the cast values: a dictionary can hold nulls that its indices do not show.
         if not self._column.nullable and array.null_count:
             for index in pc.indices_nonzero(pc.is_null(array)).to_pylist():

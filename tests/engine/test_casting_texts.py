@@ -87,7 +87,7 @@ def test_bytes_of_another_length_are_no_uuid() -> None:
             [],
             ["value: holds NaN, which is not JSON", "value: holds -Infinity, which is not JSON"],
         ),
-        (["1e5000"], [], ["value: holds a number that jsonb cannot keep"]),
+        (["1e200000"], [], ["value: holds a number that jsonb cannot keep"]),
         (['"\\u0000"'], [], ["value: holds a NUL character, which jsonb cannot keep"]),
         (["9007199254740993"], ["9007199254740993"], []),
     ],

@@ -165,11 +165,6 @@ def test_a_csv_field_of_many_megabytes(folder: Path, before: int, codec: str) ->
     assert [len(value["a"]) for value in kept[before:]] == [3_000_000, 12_000_000, 4]
 
 
-def test_a_longer_row_than_any_block_is_one_line(folder: Path) -> None:
-    text = refusal(folder, "things.csv", b"id,a\n1," + b"x" * 40_000_000 + b"\n")
-    assert text.endswith(": a row of it is longer than 16 MiB; shorten the row, or write Parquet")
-
-
 @pytest.mark.parametrize("codec", ["", *COMPRESS])
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_files_are_read_as_their_rows_are_taken(

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from ownlens_plugins.api import Window
+from ownlens_plugins.contracts import Extraction
+from ownlens_plugins.engine.conforming import Conformed
 from ownlens_plugins.engine.json_text import canonical_json
 from ownlens_plugins.engine.refusals import Unfit
+from ownlens_plugins.engine.sources.source import Selection
 
 from ..conftest import Database
+from .conforming_rows import contract_of
+from .files_reading import read
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 numbers = st.one_of(
@@ -79,6 +89,8 @@ def test_canonical_text_is_what_postgresql_prints(server: psycopg.Connection, do
         ("null", "null"),
         ("1" + "0" * 1000, "1" + "0" * 1000),
         ("1e-1000", "0." + "0" * 999 + "1"),
+        ("1e131071", "1" + "0" * 131_071),
+        ("7" * 131_072, "7" * 131_072),
     ],
 )
 def test_spellings_that_mean_the_same(server: psycopg.Connection, text: str, canonical: str) -> None:
@@ -98,10 +110,21 @@ def test_spellings_that_mean_the_same(server: psycopg.Connection, text: str, can
         ('"\\u0000"', "holds a NUL character, which jsonb cannot keep"),
         ('{"\\u0000": 1}', "holds a NUL character, which jsonb cannot keep"),
         ('"\\ud800"', "holds half of a character, which is no text"),
-        ("1e1001", "holds a number that jsonb cannot keep"),
+        ("1e131072", "holds a number that jsonb cannot keep"),
         ("1e99999999999999999999", "holds a number that jsonb cannot keep"),
         ("1." + "3" * 16_384, "holds a number that jsonb cannot keep"),
-        ("[" * 5000 + "]" * 5000, "is nested too deeply"),
+        ("[" + "1e131071," * 200 + "1]", "holds exponents that ask for more than 16 MiB of zeros"),
+        ("[" * 1001 + "]" * 1001, "is nested more than 1,000 levels deep"),
+        ('{"a":' * 100_000 + "1" + "}" * 100_000, "is nested more than 1,000 levels deep"),
+        ("[" * 900 + "]" * 899, "is not JSON"),
+        ("[" * 900 + "]" * 901, "is not JSON"),
+        ("[" * 900 + "1 2" + "]" * 900, "is not JSON"),
+        ("[" * 900 + "[1,]" + "]" * 900, "is not JSON"),
+        ("[" * 900 + '{"a" 1}' + "]" * 900, "is not JSON"),
+        ("[" * 900 + "01" + "]" * 900, "is not JSON"),
+        ("[" * 900 + "nul" + "]" * 900, "is not JSON"),
+        ("[" * 900 + '{"a": 1, "a": 2}' + "]" * 900, "repeats a key in an object, which jsonb would drop"),
+        ("[" * 900 + "NaN" + "]" * 900, "holds NaN, which is not JSON"),
     ],
 )
 def test_what_jsonb_cannot_hold_is_refused_without_the_value(text: str, reason: str) -> None:
@@ -123,3 +146,46 @@ def test_the_longest_fraction_that_is_kept_is_the_longest_that_postgresql_keeps(
     longer = kept + "3"
     with pytest.raises(psycopg.Error):
         database.execute("SELECT %s::text::jsonb::text", (longer,))
+
+
+DEEP = 'null, "[{\\"[", {"a": [20, -1.50, true], "b": {}}'
+
+
+@pytest.mark.parametrize("left", [60, 150, 500, 20_000])
+def test_depth_does_not_depend_on_the_stack(server: psycopg.Connection, left: int) -> None:
+    depth = sum(1 for _ in inspect.stack(0))
+    before = sys.getrecursionlimit()
+    text = "[" * 998 + DEEP.replace("20", "2e1").replace(", ", " ,\n") + "]" * 998
+    sys.setrecursionlimit(depth + left)
+    try:
+        canonical = canonical_json(text)
+        with pytest.raises(Unfit, match="more than 1,000 levels deep"):
+            canonical_json(f"[{text}]")
+    finally:
+        sys.setrecursionlimit(before)
+    assert canonical == "[" * 998 + DEEP + "]" * 998 == printed(server, text)
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonb", "text"])
+def test_depth_is_judged_alike_from_every_type(database: Database, kind: str) -> None:
+    database.execute(f"CREATE TABLE things (id bigint, value {kind})")
+    for depth in (1000, 500, 1001, 1, 3000):
+        database.execute("INSERT INTO things VALUES (%s, %s)", (depth, "[" * depth + "]" * depth))
+    contract = contract_of(value="json")
+    selection = Selection(Extraction.WHOLE, Window(None, None))
+    with database.source().snapshot() as snapshot, snapshot.read(contract, selection) as extracted:
+        conformed = Conformed(contract, extracted)
+        kept = [row["id"] for batch in conformed.batches() for row in batch.to_pylist()]
+    assert kept == [1, 500, 1000]
+    assert [row.reasons for row in conformed.refused] == [("value: is nested more than 1,000 levels deep",)] * 2
+
+
+def test_depth_is_judged_alike_in_files(tmp_path: Path) -> None:
+    lines = [f'{{"id": {depth}, "value": {"[" * depth}{"]" * depth}}}' for depth in (1, 500, 1000, 1001, 3000)]
+    (tmp_path / "things.jsonl").write_text("\n".join(lines))
+    (tmp_path / "others.json").write_text(f"[{', '.join(lines)}]")
+    contract = contract_of(value="json")
+    for table in ("things", "others"):
+        kept, reasons = read(tmp_path, replace(contract, table=table))
+        assert [row["id"] for row in kept] == [1, 500, 1000]
+        assert reasons == ["value: is nested more than 1,000 levels deep"] * 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from ownlens_plugins.errors import OwnLensError, Retryable, SettingsInvalid, Sou
 from ownlens_plugins.settings import Profile
 
 from ..conftest import Database
+from .conforming_rows import contract_of
 from .staging_rows import WINDOW, reads
 
 READS = """
@@ -161,17 +161,86 @@ def create_view(database: Database, read_id: str, title: str = "'x'::text") -> N
                      "generate_series(1, 100000) g")  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "view", [("1 / (g - 90000)::bigint", "'x'::text"), ("g::bigint", "pg_sleep(30)::text")], ids=["fails", "sleeps"]
-)
-def test_an_error_while_rows_flow_keeps_the_words_of_the_source_for_the_log(
-    database: Database, view: tuple[str, str]
-) -> None:
-    create_view(database, *view)
+def test_an_error_of_a_row_is_final_and_keeps_the_words_of_the_source_for_the_log(database: Database) -> None:
+    create_view(database, "1 / (g - 90000)::bigint")
+    with pytest.raises(SourceInvalid) as caught:
+        read(database.source(), reads())
+    assert line(caught.value) == (
+        "reads: the source raised an error while it computed the rows; repair the view, generated column or foreign "
+        "table that raises it: the log has the source's words"
+    )
+    assert "division by zero" in str(caught.value.__cause__)
+    database.execute("DROP VIEW reads")  # as it says
+    create_view(database, "g::bigint")
+    assert read(database.source(), reads()) == 100_000
+
+
+@pytest.mark.parametrize("rows", [1, 100_000], ids=["before the first row", "while rows flow"])
+def test_a_timeout_names_the_setting(database: Database, rows: int) -> None:
+    slow = f"CASE WHEN g = {rows} THEN pg_sleep(2)::text ELSE 'x' END"
+    create_view(database, "g::bigint", slow)
     with pytest.raises(Retryable) as caught:
         read(database.source(statement_timeout=1), reads())
-    assert line(caught.value).startswith("reads: reading from the source broke off (SQLSTATE unknown); run it again")
-    assert re.search("division by zero|statement timeout", str(caught.value.__cause__))
+    assert line(caught.value) == (
+        "reads: the source's statement_timeout ended the extraction; raise statement_timeout in the profile's source, "
+        "or add an index on the cursor"
+    )
+    assert read(database.source(statement_timeout=30), reads()) == 100_000
+
+
+def test_a_materialized_view_without_rows_says_what_to_run(database: Database) -> None:
+    moments = "now() AS created_at, now() AS updated_at"
+    database.execute(f"CREATE MATERIALIZED VIEW reads AS SELECT 1::bigint AS read_id, 'x'::text AS title, {moments} "
+                     "WITH NO DATA")  # fmt: skip
+    with pytest.raises(SourceInvalid, match="was never filled; run REFRESH MATERIALIZED VIEW on it at the source"):
+        read(database.source(), reads())
+    database.execute("REFRESH MATERIALIZED VIEW reads")
+    assert read(database.source(), reads()) == 1
+
+
+@pytest.mark.parametrize(
+    "title", ["f(g)", "(SELECT t::text::regtype::text FROM (VALUES ('nothing'), (g::text)) AS v (t) LIMIT 1)"]
+)
+def test_what_fails_every_time_is_not_called_a_lost_snapshot(database: Database, title: str) -> None:
+    body = "BEGIN RAISE EXCEPTION USING ERRCODE = 'P0001', MESSAGE = 'secret ' || i; END"
+    database.execute(f"CREATE FUNCTION f(i int) RETURNS text LANGUAGE plpgsql AS $$ {body} $$")
+    create_view(database, "g::bigint", title)
+    with pytest.raises(SourceInvalid) as caught:
+        read(database.source(), reads())
+    assert "secret" not in line(caught.value)
+
+
+def test_a_source_without_a_free_connection_may_be_tried_again(database: Database) -> None:
+    database.execute("CREATE ROLE busy LOGIN CONNECTION LIMIT 0")
+    with pytest.raises(Retryable, match="no connection is free; run it again, or raise max_connections"):
+        read(database.source(user="busy"), reads())
+    database.execute("DROP ROLE busy")
+
+
+def test_more_arrays_than_postgresql_can_select_are_told(database: Database) -> None:
+    names = [f"a{number}" for number in range(900)]
+    database.execute(f"CREATE TABLE things (id bigint, {', '.join(f'{name} int[]' for name in names)})")
+    database.execute("INSERT INTO things (id) VALUES (1)")
+    with pytest.raises(SourceInvalid, match="take two of PostgreSQL's 1,664 columns; give some the type text"):
+        read(database.source(), contract_of(**dict.fromkeys(names, "array<int32>?")))
+    fewer = dict.fromkeys(names[:700], "array<int32>?") | dict.fromkeys(names[700:], "text?")
+    assert read(database.source(), contract_of(**fewer)) == 1
+
+
+def test_all_columns_that_differ_are_named_and_the_message_can_be_followed(database: Database) -> None:
+    database.execute("CREATE TABLE things (id bigint, a money, b timestamptz, c bytea[], d int)")
+    with pytest.raises(SourceInvalid) as caught:
+        read(
+            database.source(), contract_of(a="decimal(10,2)", b="date", c="array<text>", d="text", e="int64", f="text")
+        )
+    assert line(caught.value) == (
+        "things: the source table public.things lacks 'e', 'f' (unknown column 'e'; known: a, b, c, d, id); add it "
+        "there, or take it out of the contract; column 'a' is money in the source, which decimal(10,2) cannot take "
+        "without changing values (use text), column 'b' is timestamp with time zone in the source, which date cannot "
+        "take without changing values (use timestamptz or text), column 'c' is bytea[] in the source, which "
+        "array<text> cannot take without changing values (use text); correct the contract's types"
+    )
+    assert read(database.source(), contract_of(a="text", b="timestamptz", c="text", d="text")) == 0
 
 
 def test_a_connection_that_dies_between_rows_stages_nothing(database: Database, area: StagingArea) -> None:

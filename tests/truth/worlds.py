@@ -127,9 +127,9 @@ class World:
     def landed(self, name: str, contract: TableContract) -> pa.Table:
         """Return what a reader of a store sees."""
         destination = self.stores[name]
-        plan = make_plan(
-            destination, contract, contract.arrow_schema.empty_table(), self.folder / "asked", sequence=999_999
-        )
+        # Arrow makes no empty table of lists of uuids.
+        nothing = pa.Table.from_batches([], contract.arrow_schema)
+        plan = make_plan(destination, contract, nothing, self.folder / "asked", sequence=999_999)
         with destination.read(plan) as reader:
             return reader.read_all()
 

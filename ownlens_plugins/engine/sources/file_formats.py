@@ -22,7 +22,9 @@ from .file_names import shown
 from .json_lines import read_json_lines
 
 # A row may span two blocks, not three. Arrow holds up to 32, so greater ones are tried only when a row needs them.
-_BLOCKS = (1 << 20, 1 << 22, 1 << 24)
+_BLOCKS = (1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28, 1 << 30)
+# Beyond, Arrow holds one block at a time.
+_LARGEST_AHEAD = 1 << 24
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _CHUNK = 1 << 20
 
@@ -54,7 +56,7 @@ def _changed(table: str, file: SourceFile) -> Retryable:
 
 
 _REASONS = {
-    "straddling object": (f"a row of it is longer than {_BLOCKS[-1] >> 20} MiB", "shorten the row, or write Parquet"),
+    "straddling object": (f"a row is longer than {_BLOCKS[-1] >> 20:,} MiB", "shorten it, or write Parquet"),
     "Truncated compressed stream": ("its compressed content ends too early", "write it again, or remove it"),
     "[Ii]nvalid UTF8|codec can't decode": ("it is not UTF-8 text", "write it in UTF-8, or remove it"),
     "Empty CSV file": ("it has no line with the names of the columns", "write one, or remove the file"),
@@ -63,9 +65,10 @@ _REASONS = {
 
 def _reason(error: Exception) -> tuple[str, str]:
     text = (str(error).splitlines() or [type(error).__name__])[0]
-    for sign, known in _REASONS.items():
+    for sign, (cause, fix) in _REASONS.items():
         if re.search(sign, text):
-            return known
+            place = re.match("behind row [0-9,]+: ", text)
+            return f"{place[0] if place else ''}{cause}", fix
     if isinstance(error, PermissionError):
         return "its rights do not allow it", "give the right to read it"
     # Arrow goes on to quote the row that does not parse.
@@ -150,14 +153,16 @@ def _csv_names(file: SourceFile) -> list[str]:
 
 def _options(file: SourceFile, block: int) -> dict[str, Any]:
     return {
-        "read_options": pacsv.ReadOptions(block_size=block),
+        "read_options": pacsv.ReadOptions(block_size=block, use_threads=block <= _LARGEST_AHEAD),
         "parse_options": pacsv.ParseOptions(delimiter=_DELIMITERS[file.format], newlines_in_values=True),
     }
 
 
-def _raise_unless_longer(error: pa.ArrowInvalid, block: int) -> None:
-    if block == _BLOCKS[-1] or "straddling object" not in str(error):
-        raise error
+def _raise_unless_longer(error: pa.ArrowInvalid, block: int, rows: int = 0) -> None:
+    # A line of names that does not fit into a block is "empty" to Arrow.
+    longer = re.search("straddling object|Empty CSV file", str(error))
+    if not longer or block == _BLOCKS[-1]:
+        raise type(error)(f"behind row {rows:,}: {error}") if longer and rows else error
 
 
 def _csv_batches(file: SourceFile, names: Sequence[str], wanted: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -172,7 +177,7 @@ def _csv_batches(file: SourceFile, names: Sequence[str], wanted: Sequence[str]) 
                 given = max(given, start)
             return
         except pa.ArrowInvalid as error:
-            _raise_unless_longer(error, block)
+            _raise_unless_longer(error, block, given)
 
 
 def _parsed(file: SourceFile, names: Sequence[str], wanted: Sequence[str], block: int) -> Iterator[pa.RecordBatch]:

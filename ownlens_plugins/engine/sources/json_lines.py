@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import islice
 from typing import Any, TextIO
 
 import pyarrow as pa
 
 from ...contracts import Column, Kind
+from ..json_structure import parse, write
 
 ROWS_PER_BATCH = 20_000
+# Long records make shorter batches: all of one is in memory, and a column of it holds less than 2 GiB.
+CHARACTERS_PER_BATCH = 32 << 20
 _AS_JSON = frozenset({Kind.JSON, Kind.ARRAY})
 
 
@@ -26,12 +28,25 @@ def read_json_lines(
     Raises:
         pa.ArrowInvalid: a record is not a JSON object, or repeats a member.
     """
-    rows = _rows(lines)
-    first = list(islice(rows, ROWS_PER_BATCH))
-    present = _present(first, columns, absent) if first else list(columns)
-    yield _batch(first, present, absent)
-    while chunk := list(islice(rows, ROWS_PER_BATCH)):
-        yield _batch(chunk, present, absent)
+    present: list[Column] | None = None
+    for rows in _chunks(_rows(lines)):
+        present = _present(rows, columns, absent) if present is None else present
+        yield _batch(rows, present, absent)
+    if present is None:
+        yield _batch([], list(columns), absent)
+
+
+def _chunks(rows: Iterable[tuple[dict[str, Any], int]]) -> Iterator[list[dict[str, Any]]]:
+    chunk: list[dict[str, Any]] = []
+    held = 0
+    for row, length in rows:
+        chunk.append(row)
+        held += length
+        if len(chunk) == ROWS_PER_BATCH or held >= CHARACTERS_PER_BATCH:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
+        yield chunk
 
 
 def _present(rows: list[dict[str, Any]], columns: Sequence[Column], absent: Mapping[str, str | None]) -> list[Column]:
@@ -40,14 +55,20 @@ def _present(rows: list[dict[str, Any]], columns: Sequence[Column], absent: Mapp
     return [column for column in columns if column.nullable or column.name in present]
 
 
-def _rows(lines: TextIO) -> Iterator[dict[str, Any]]:
+def _rows(lines: TextIO) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each record, and about how many characters it takes."""
     start = lines.read(1)
-    # Arrays are for small files: they are parsed in one piece.
-    values = _parsed(start + lines.read(), "the file") if start == "[" else _each_line(_with(start, lines))
-    for number, value in enumerate(values, start=1):
+    values = _members_of(start + lines.read()) if start == "[" else _each_line(_with(start, lines))
+    for number, (value, length) in enumerate(values, start=1):
         if not isinstance(value, dict):
             raise pa.ArrowInvalid(f"record {number} is not a JSON object with distinct members")
-        yield value
+        yield value, length
+
+
+def _members_of(text: str) -> Iterator[tuple[Any, int]]:
+    # Arrays are for small files: they are parsed in one piece.
+    values = _parsed(text, "the file")
+    return ((value, len(text) // len(values)) for value in values)
 
 
 def _with(start: str, lines: TextIO) -> Iterator[str]:
@@ -55,14 +76,15 @@ def _with(start: str, lines: TextIO) -> Iterator[str]:
     yield from lines
 
 
-def _each_line(lines: Iterable[str]) -> Iterator[Any]:
-    return (_parsed(line, f"line {number}") for number, line in enumerate(lines, start=1) if line.strip())
+def _each_line(lines: Iterable[str]) -> Iterator[tuple[Any, int]]:
+    numbered = enumerate(lines, start=1)
+    return ((_parsed(line, f"line {number}"), len(line)) for number, line in numbered if line.strip())
 
 
 def _parsed(text: str, place: str) -> Any:
     try:
-        return json.loads(text, parse_float=Decimal, parse_int=Decimal, object_pairs_hook=_members)
-    except (ValueError, ArithmeticError, RecursionError):
+        return parse(text, members=_members, number=Decimal, constant=float)
+    except (ValueError, ArithmeticError):
         raise pa.ArrowInvalid(f"{place} is not JSON") from None
 
 
@@ -95,16 +117,16 @@ def _text(value: Any) -> str:
 
 
 def _dump(value: Any) -> str:
-    if isinstance(value, Decimal):
-        return str(value)
+    return write(value, members=_pairs, leaf=_leaf)
+
+
+def _pairs(value: Any) -> list[tuple[str, Any]] | None:
     if isinstance(value, _Repeating):
-        return _object(value)
+        return [(json.dumps(name), item) for name, item in value]
     if isinstance(value, dict):
-        return _object(value.items())
-    if isinstance(value, list):
-        return "[" + ", ".join(_dump(item) for item in value) + "]"
-    return json.dumps(value)
+        return [(json.dumps(name), item) for name, item in value.items()]
+    return None
 
 
-def _object(pairs: Iterable[tuple[str, Any]]) -> str:
-    return "{" + ", ".join(f"{json.dumps(name)}: {_dump(item)}" for name, item in pairs) + "}"
+def _leaf(value: Any) -> str:
+    return str(value) if isinstance(value, Decimal) else json.dumps(value)

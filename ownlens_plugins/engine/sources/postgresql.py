@@ -15,14 +15,14 @@ import pyarrow as pa
 from psycopg.conninfo import make_conninfo
 
 from ...contracts import TableContract
-from ...errors import Retryable, SourceInvalid
+from ...errors import SourceInvalid
 from ...settings import PostgreSQLSourceConfig
-from .postgresql_columns import NativeType, quote, select_expressions
+from .postgresql_columns import quote, select_expressions
+from .postgresql_errors import snapshot_gone, translated, unreachable
 from .postgresql_selection import rows_of, unseen
 from .postgresql_snapshot import PINNED, SnapshotFacts, take_snapshot
+from .postgresql_types import NativeType
 from .source import Extracted, Seen, Selection
-
-_SNAPSHOT_GONE = "42704"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class PostgreSQLSource:
             try:
                 facts = take_snapshot(connection, self.config.db_schema, self.lag)
             except psycopg.Error as error:
-                raise _translated("source postgresql", error) from error
+                raise translated("source postgresql", error) from error
             with closing(_SnapshotConnections(_conninfo(self.config), facts.name)) as connections:
                 yield PostgreSQLSnapshot(self.config, facts, connections)
 
@@ -52,8 +52,8 @@ class _SnapshotConnections:
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     @contextmanager
-    def lend(self) -> Iterator[Any]:
-        connection = self._take()
+    def lend(self, table: str) -> Iterator[Any]:
+        connection = self._take(table)
         try:
             yield connection
         except BaseException:
@@ -62,19 +62,22 @@ class _SnapshotConnections:
             raise
         self._idle.put(connection)
 
-    def _take(self) -> Any:
+    def _take(self, table: str) -> Any:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            return self._open()
+            return self._open(table)
 
-    def _open(self) -> Any:
+    def _open(self, table: str) -> Any:
         import adbc_driver_postgresql.dbapi as adbc
 
         connection = adbc.connect(self._conninfo)
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            cursor.execute(f"SET TRANSACTION SNAPSHOT '{self._snapshot}'")
+            try:
+                cursor.execute(f"SET TRANSACTION SNAPSHOT '{self._snapshot}'")
+            except adbc.Error as error:
+                raise snapshot_gone(table, error) or error from error
             for name, value in PINNED.items():
                 cursor.execute(f"SET {name} = '{value}'")
         return connection
@@ -111,16 +114,18 @@ class PostgreSQLSnapshot:
         day = quote(contract.partition_by or "")
         self._columns(contract)
         counted = f"SELECT {day} AS day, count(*) AS held FROM {self._relation(contract)}"
-        with self._reading(contract, f"{counted} WHERE isfinite({day}) GROUP BY 1") as reader:
-            table = reader.read_all()
+        table = self._answer(contract, f"{counted} WHERE isfinite({day}) GROUP BY 1")
         return dict(zip(table.column("day").to_pylist(), table.column("held").to_pylist(), strict=True))
 
     def changed_days(self, contract: TableContract, unseen_by: Seen) -> frozenset[date]:
         day = quote(contract.partition_by or "")
         self._columns(contract)
         found = f"SELECT DISTINCT {day} AS day FROM {self._relation(contract)} WHERE isfinite({day})"
-        with self._reading(contract, f"{found} AND {unseen(unseen_by)}") as reader:
-            return frozenset(reader.read_all().column("day").to_pylist())
+        return frozenset(self._answer(contract, f"{found} AND {unseen(unseen_by)}").column("day").to_pylist())
+
+    def _answer(self, contract: TableContract, statement: str) -> pa.Table:
+        with self._reading(contract, statement) as reader:
+            return _flat(reader, contract.table).read_all()
 
     @contextmanager
     def read(self, contract: TableContract, selection: Selection) -> Iterator[Extracted]:
@@ -133,11 +138,11 @@ class PostgreSQLSnapshot:
         import adbc_driver_manager
 
         try:
-            with self.connections.lend() as connection, connection.cursor() as cursor:
+            with self.connections.lend(contract.table) as connection, connection.cursor() as cursor:
                 cursor.execute(statement)
                 yield cursor.fetch_record_batch()
         except adbc_driver_manager.Error as error:
-            raise _translated(contract.table, error) from error
+            raise translated(contract.table, error) from error
 
     def _statement(self, contract: TableContract, selection: Selection) -> str:
         columns = self._columns(contract)
@@ -171,7 +176,7 @@ def _stripped(reader: pa.RecordBatchReader, schema: pa.Schema, table: str) -> It
         for batch in reader:
             yield _strip(batch, schema)
     except (pa.ArrowException, OSError) as error:  # the driver's errors, once rows flow
-        raise _translated(table, error) from error
+        raise translated(table, error) from error
 
 
 def _storage(field: pa.Field) -> pa.Field:
@@ -224,52 +229,6 @@ def _connect(config: PostgreSQLSourceConfig) -> Iterator[psycopg.Connection[Any]
         # The snapshot's own connection asks for the server's time zone before it sets its own.
         connection = psycopg.connect(_conninfo(config, timezone=None))
     except psycopg.OperationalError as error:
-        raise _unreachable(config, error) from None
+        raise unreachable(config, error) from None
     with closing(connection):
         yield connection
-
-
-def _unreachable(config: PostgreSQLSourceConfig, error: psycopg.OperationalError) -> Exception:
-    place = f"source postgresql at {config.host}:{config.port}"
-    for sign, fix in _REFUSALS.items():
-        if re.search(sign, str(error)):
-            return SourceInvalid(f"{place}: {fix.format(config=config)}")
-    return Retryable(f"{place}: not reachable; check that the server runs and that host and port are right")
-
-
-_REFUSALS = {
-    "password authentication failed|no password supplied": (
-        "the password of {config.user!r} is refused; set OWNLENS_SOURCE__PASSWORD"
-    ),
-    'role ".*" (does not exist|is not permitted to log in)': (
-        "role {config.user!r} does not exist or may not log in; check the profile's user"
-    ),
-    'database ".*" does not exist|permission denied for database': (
-        "database {config.database!r} does not exist or may not be entered; check the profile's database"
-    ),
-    "pg_hba.conf": "the server's pg_hba.conf refuses this connection for {config.user!r}",
-    "certificate": "the server's certificate is not trusted; set sslrootcert",
-    "does not support SSL": "the server offers no TLS; set sslmode to what it offers",
-}
-
-
-def _translated(table: str, error: Any) -> Exception:
-    # Once rows flow, the driver's errors come through Arrow, without a state.
-    state = getattr(error, "sqlstate", None) or ""
-    if state == "42501" and "row-level security" in str(error):
-        return SourceInvalid(
-            f"{table}: row-level security hides rows of this table from the source role; give it BYPASSRLS, or load a "
-            "view of the rows that it may see"
-        )
-    if state == "42501":
-        return SourceInvalid(f"{table}: the source role may not read this table; grant SELECT on it")
-    if state == _SNAPSHOT_GONE:
-        return Retryable(f"{table}: the snapshot of this run has ended at the source; run it again")
-    if state.startswith(("22", "42")):
-        return SourceInvalid(
-            f"{table}: the source cannot run the extraction (SQLSTATE {state}); check the contract's types"
-        )
-    return Retryable(
-        f"{table}: reading from the source broke off (SQLSTATE {state or 'unknown'}); run it again, "
-        "and read the log for the source's words if it recurs"
-    )

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 
 from ...contracts import Extraction, Kind, TableContract
-from .postgresql_columns import NativeType, quote
+from .postgresql_columns import quote
+from .postgresql_types import NativeType
 from .source import Seen, Selection
 
 _XID_BITS = 32

@@ -10,7 +10,8 @@ from typing import Any
 
 import psycopg
 
-from .postgresql_columns import NativeType, quote
+from .postgresql_columns import quote
+from .postgresql_types import NativeType
 from .source import Seen
 
 logger = logging.getLogger("ownlens.load")
@@ -62,14 +63,28 @@ _STANDBY_TIMELINE = """
 SELECT greatest(c.timeline_id, r.min_recovery_end_timeline, (SELECT max(received_tli) FROM pg_stat_wal_receiver))
 FROM pg_control_checkpoint() AS c, pg_control_recovery() AS r
 """
+# A domain may lie on a domain, and so may the domain of an array's items. `format_type` spells a type with its schema
+# where a built-in one has the same name.
 _COLUMNS = """
-SELECT c.relname, a.attname, t.typname, coalesce(e.typname, ''), t.typtype = 'e', a.attnotnull
+WITH RECURSIVE below AS (
+    SELECT oid AS own, typbasetype AS inner_type FROM pg_type WHERE typtype = 'd'
+    UNION ALL SELECT own, t.typbasetype FROM below JOIN pg_type t ON t.oid = inner_type AND t.typtype = 'd'),
+base AS (
+    SELECT own, t.oid, t.typtype, t.typnamespace, t.typname FROM below JOIN pg_type t ON t.oid = inner_type
+    WHERE t.typtype <> 'd'
+    UNION ALL SELECT oid, oid, typtype, typnamespace, typname FROM pg_type WHERE typtype <> 'd'),
+named AS (
+    SELECT own, oid, typtype, CASE WHEN typnamespace = 'pg_catalog'::regnamespace THEN typname::text
+        ELSE format_type(oid, NULL) END AS name FROM base)
+SELECT c.relname, a.attname, t.name, coalesce(i.name, ''), coalesce(i.typtype, t.typtype) = 'e',
+    coalesce(e.typtype = 'd', false), a.attnotnull, format_type(a.atttypid, a.atttypmod)
 FROM pg_class c
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-JOIN pg_type d ON d.oid = a.atttypid
-JOIN pg_type t ON t.oid = CASE d.typtype WHEN 'd' THEN d.typbasetype ELSE d.oid END
-LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+JOIN named t ON t.own = a.atttypid
+LEFT JOIN pg_type e ON e.typarray = t.oid
+LEFT JOIN named i ON i.own = e.oid
 WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+ORDER BY c.oid, a.attnum
 """
 # The age of a number is the distance to the next one that will be given out.
 # Row versions of ordinary tables carry the number of their transaction: also below partitioned and inherited tables,

@@ -85,7 +85,7 @@ def source_config(settings: dict[str, Any]) -> PostgreSQLSourceConfig | FileSour
     try:
         return _SOURCES[_kind_of_source(settings)].model_validate(settings)  # type: ignore[return-value]
     except (ValidationError, KeyError) as error:
-        problem = _problem(error, PostgreSQLSourceConfig) if isinstance(error, ValidationError) else "unknown kind"
+        problem = _problems(error, PostgreSQLSourceConfig) if isinstance(error, ValidationError) else "unknown kind"
         raise SettingsInvalid(f"source: {problem}") from None
 
 
@@ -145,7 +145,7 @@ def load_profile(name: str = DEFAULT_PROFILE, *, file: Path | str | None = None)
     try:
         profile = Profile(**profiles[name])
     except ValidationError as error:
-        raise SettingsInvalid(f"{path}: profiles.{name}: {_problem(error)}") from None
+        raise SettingsInvalid(f"{path}: profiles.{name}: {_problems(error)}") from None
     if "staging" in profile.model_fields_set:
         return profile
     return profile.model_copy(update={"staging": f"{STAGING_FOLDER}/{name}"})
@@ -166,8 +166,12 @@ def _profiles(path: Path) -> dict[str, dict[str, Any]]:
     return profiles
 
 
-def _problem(error: ValidationError, model: type[BaseModel] = Profile) -> str:
-    problem = error.errors(include_url=False, include_input=False)[0]
+def _problems(error: ValidationError, model: type[BaseModel] = Profile) -> str:
+    found = error.errors(include_url=False, include_input=False)
+    return "; ".join(dict.fromkeys(_problem(problem, model) for problem in found))
+
+
+def _problem(problem: Any, model: type[BaseModel]) -> str:
     steps = [str(step) for step in problem["loc"]]
     if steps[0] == "source" and len(steps) > 2:
         model = _SOURCES[steps.pop(1)]

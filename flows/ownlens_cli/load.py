@@ -14,6 +14,7 @@ from ownlens_plugins.contracts import read_contracts
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import DEFAULT_PROFILE, Profile
 
+from .choosing import TABLES, names
 from .embedded import ready_profile
 from .logs import log_to
 
@@ -21,13 +22,8 @@ from .logs import log_to
 STOPPED = {signal.name: 128 + signal for signal in (Signals.SIGINT, Signals.SIGTERM)}
 
 
-def names(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> list[str]:
-    """Split repeated and comma-separated values into names."""
-    return [name.strip() for value in values for name in value.split(",") if name.strip()]
-
-
 @click.command()
-@click.option("--tables", multiple=True, callback=names, help="Tables, separated by commas. Default: all.")
+@click.option("--tables", multiple=True, callback=names, help=TABLES)
 @click.option("--domains", multiple=True, callback=names, help="Domains, separated by commas.")
 @click.option("--presets", multiple=True, callback=names, help="Presets, such as events.")
 @click.option(
@@ -102,7 +98,8 @@ def _run(request, tables: int, destinations: list[str], settings: Profile, *, as
     from .leaving import LastWord
     from .terminal import console, live_progress
 
-    console.print(f"{tables} tables into {', '.join(destinations)}; log: {settings.log_file}", style="dim")
+    said = f"{tables} tables into {', '.join(destinations)}; log: {settings.log_file}"
+    console.print(said, style="dim", markup=False, soft_wrap=True)
     last_word = LastWord(partial(_say, as_json=as_json))
     with live_progress(tables, destinations) as move_bars:
 

@@ -13,6 +13,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from ..api import Destination, LoadPlan, TouchedSlice
+from ..commands import load_command
 from ..contracts import Strategy
 from ..powers import SliceCounts, SupportsCounting
 
@@ -151,5 +152,5 @@ def _where(touched: TouchedSlice | None) -> str:
 
 def _difference(subject: Subject, said: str) -> Difference:
     plan = subject.plan
-    fix = f"load it anew with --full-refresh --tables {plan.table}, and report this"
+    fix = f"load it anew with `{load_command(plan.table, '--full-refresh')}`, and report this"
     return Difference(plan.destination, f"{plan.table}: {plan.destination} {said} (set {plan.sequence}); {fix}")

@@ -153,16 +153,22 @@ def load_profile(name: str = DEFAULT_PROFILE, *, file: Path | str | None = None)
 
 def _profiles(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SettingsInvalid(
             f"{path} does not exist; write one, or name it with --config or {CONFIG_VARIABLE}"
         ) from None
-    except (tomllib.TOMLDecodeError, OSError) as error:
-        raise SettingsInvalid(f"{path}: {error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsInvalid(f"{path}: not valid TOML: {error}; correct it there, and save it as UTF-8") from None
+    except OSError as error:
+        fix = f"give the right to read it, or name another with --config or {CONFIG_VARIABLE}"
+        raise SettingsInvalid(f"{path}: cannot be read ({error.strerror}); {fix}") from None
     profiles = document.get("profiles")
     if not isinstance(profiles, dict) or not profiles:
-        raise SettingsInvalid(f"{path}: no [profiles.NAME] table")
+        raise SettingsInvalid(f"{path}: no [profiles.NAME] table; write [profiles.default] above the settings")
+    for name, settings in profiles.items():
+        if not isinstance(settings, dict):
+            raise SettingsInvalid(f"{path}: profiles.{name} is no table; write [profiles.{name}] above its settings")
     return profiles
 
 
@@ -178,7 +184,10 @@ def _problem(problem: Any, model: type[BaseModel]) -> str:
     where = ".".join(steps)
     if problem["type"] == "extra_forbidden":
         return str(UnknownName("setting", where, [".".join([*steps[:-1], name]) for name in _spelled(model)]))
-    return f"{where}: {problem['msg']}"
+    # The environment wins over the file, so the file alone would be searched in vain.
+    variable = "OWNLENS_" + "__".join(steps).upper()
+    told = f"{where} (set by {variable})" if variable in os.environ else where
+    return f"{told}: {problem['msg']}"
 
 
 def _spelled(model: type[BaseModel]) -> list[str]:

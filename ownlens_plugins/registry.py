@@ -116,7 +116,7 @@ class Registry:
         try:
             options = cls.options_type.model_validate(contract.options_for(name))
         except ValidationError as error:
-            raise DestinationUnavailable(f"{where}: {_first_problem(error, cls.options_type)}") from None
+            raise DestinationUnavailable(f"{where}: {_all_problems(error, cls.options_type)}") from None
         if options.strategy not in cls.strategies:
             offered = ", ".join(sorted(cls.strategies))
             raise DestinationUnavailable(f"{where}: strategy {options.strategy} is not offered; choose from {offered}")
@@ -321,11 +321,15 @@ def _check_api(name: str, cls: type[AnyDestination]) -> None:
 
 
 def _settings_problem(name: str, cls: type[AnyDestination], error: ValidationError) -> str:
-    return f"{name}: connection settings: {_first_problem(error, cls.config_type)}"
+    return f"{name}: connection settings: {_all_problems(error, cls.config_type)}"
 
 
-def _first_problem(error: ValidationError, model: Any) -> str:
-    problem = error.errors(include_url=False, include_input=False)[0]
+def _all_problems(error: ValidationError, model: Any) -> str:
+    found = error.errors(include_url=False, include_input=False)
+    return "; ".join(dict.fromkeys(_problem(problem, model) for problem in found))
+
+
+def _problem(problem: Any, model: Any) -> str:
     where = ".".join(str(step) for step in problem["loc"]) or "settings"
     if problem["type"] == "extra_forbidden":
         return str(UnknownName("option", where, model.model_fields))

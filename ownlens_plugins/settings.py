@@ -85,7 +85,7 @@ def source_config(settings: dict[str, Any]) -> PostgreSQLSourceConfig | FileSour
     try:
         return _SOURCES[_kind_of_source(settings)].model_validate(settings)  # type: ignore[return-value]
     except (ValidationError, KeyError) as error:
-        problem = _problem(error, PostgreSQLSourceConfig) if isinstance(error, ValidationError) else "unknown kind"
+        problem = _problems(error, PostgreSQLSourceConfig) if isinstance(error, ValidationError) else "unknown kind"
         raise SettingsInvalid(f"source: {problem}") from None
 
 
@@ -145,7 +145,7 @@ def load_profile(name: str = DEFAULT_PROFILE, *, file: Path | str | None = None)
     try:
         profile = Profile(**profiles[name])
     except ValidationError as error:
-        raise SettingsInvalid(f"{path}: profiles.{name}: {_problem(error)}") from None
+        raise SettingsInvalid(f"{path}: profiles.{name}: {_problems(error)}") from None
     if "staging" in profile.model_fields_set:
         return profile
     return profile.model_copy(update={"staging": f"{STAGING_FOLDER}/{name}"})
@@ -153,28 +153,41 @@ def load_profile(name: str = DEFAULT_PROFILE, *, file: Path | str | None = None)
 
 def _profiles(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SettingsInvalid(
             f"{path} does not exist; write one, or name it with --config or {CONFIG_VARIABLE}"
         ) from None
-    except (tomllib.TOMLDecodeError, OSError) as error:
-        raise SettingsInvalid(f"{path}: {error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsInvalid(f"{path}: not valid TOML: {error}; correct it there, and save it as UTF-8") from None
+    except OSError as error:
+        fix = f"give the right to read it, or name another with --config or {CONFIG_VARIABLE}"
+        raise SettingsInvalid(f"{path}: cannot be read ({error.strerror}); {fix}") from None
     profiles = document.get("profiles")
     if not isinstance(profiles, dict) or not profiles:
-        raise SettingsInvalid(f"{path}: no [profiles.NAME] table")
+        raise SettingsInvalid(f"{path}: no [profiles.NAME] table; write [profiles.default] above the settings")
+    for name, settings in profiles.items():
+        if not isinstance(settings, dict):
+            raise SettingsInvalid(f"{path}: profiles.{name} is no table; write [profiles.{name}] above its settings")
     return profiles
 
 
-def _problem(error: ValidationError, model: type[BaseModel] = Profile) -> str:
-    problem = error.errors(include_url=False, include_input=False)[0]
+def _problems(error: ValidationError, model: type[BaseModel] = Profile) -> str:
+    found = error.errors(include_url=False, include_input=False)
+    return "; ".join(dict.fromkeys(_problem(problem, model) for problem in found))
+
+
+def _problem(problem: Any, model: type[BaseModel]) -> str:
     steps = [str(step) for step in problem["loc"]]
     if steps[0] == "source" and len(steps) > 2:
         model = _SOURCES[steps.pop(1)]
     where = ".".join(steps)
     if problem["type"] == "extra_forbidden":
         return str(UnknownName("setting", where, [".".join([*steps[:-1], name]) for name in _spelled(model)]))
-    return f"{where}: {problem['msg']}"
+    # The environment wins over the file, so the file alone would be searched in vain.
+    variable = "OWNLENS_" + "__".join(steps).upper()
+    told = f"{where} (set by {variable})" if variable in os.environ else where
+    return f"{told}: {problem['msg']}"
 
 
 def _spelled(model: type[BaseModel]) -> list[str]:

@@ -10,6 +10,7 @@ import click
 import yaml
 
 from ownlens_plugins.contracts import TableContract, read_contracts
+from ownlens_plugins.contracts.reading import Survey, survey
 from ownlens_plugins.errors import ContractInvalid, DestinationUnavailable, Problem, UnknownName
 from ownlens_plugins.registry import Registry
 
@@ -26,16 +27,13 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def check(folder: str, as_json: bool) -> int:
     """Check every contract, its options and its expectations; report all problems with file and line."""
-    problems: list[Problem] = []
-    contracts: Mapping[str, TableContract] = {}
-    try:
-        contracts = read_contracts(folder)
-        problems = _option_problems(contracts) + _expectation_problems(contracts)
-    except ContractInvalid as error:
-        problems = list(error.problems)
+    found = survey(folder)
+    contracts = found.contracts
+    # Also of contracts that are wrong elsewhere, so that one look shows all there is to correct.
+    problems = [*found.problems, *_option_problems(found), *_expectation_problems(contracts)]
     if as_json:
-        found = [{"file": p.file, "line": p.line, "message": p.message} for p in problems]
-        click.echo(json.dumps({"contracts": len(contracts), "problems": found}, indent=1))
+        listed = [{"file": p.file, "line": p.line, "message": p.message} for p in problems]
+        click.echo(json.dumps({"contracts": len(contracts), "problems": listed}, indent=1))
     elif not problems:
         click.echo(f"{len(contracts)} contracts are valid")
     if problems and not as_json:
@@ -43,14 +41,14 @@ def check(folder: str, as_json: bool) -> int:
     return 1 if problems else 0
 
 
-def _option_problems(contracts: Mapping[str, TableContract]) -> list[Problem]:
+def _option_problems(found: Survey) -> list[Problem]:
     registry, problems = Registry(), []
-    for contract in contracts.values():
+    for contract in (*found.contracts.values(), *found.wrong.values()):
         for name in contract.describe()["destinations"]:
             try:
                 registry.options(registry.resolve(name), contract)
             except (DestinationUnavailable, UnknownName) as error:
-                problems.append(Problem(f"{contract.domain}/{contract.table}.yaml", None, str(error)))
+                problems.append(found.problem(contract.table, ("destinations", name), str(error)))
     return problems
 
 

@@ -34,7 +34,8 @@ def command(folder: str, rows: int, fresh: bool, destinations: tuple[str, ...], 
     from ownlens_sandbox.demo import prepare_source, start_prefect_early
     from ownlens_sandbox.servers import PROFILE, running
 
-    from .load import names, run_request
+    from .choosing import names
+    from .load import run_request
     from .terminal import console
 
     place.mkdir(parents=True, exist_ok=True)

@@ -14,20 +14,17 @@ from ownlens_plugins.contracts import read_contracts
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import DEFAULT_PROFILE, Profile
 
+from .choosing import TABLES, names
 from .embedded import ready_profile
 from .logs import log_to
+from .orchestrator import start_prefect
 
 # As shells say it of a program that a signal ended.
 STOPPED = {signal.name: 128 + signal for signal in (Signals.SIGINT, Signals.SIGTERM)}
 
 
-def names(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> list[str]:
-    """Split repeated and comma-separated values into names."""
-    return [name.strip() for value in values for name in value.split(",") if name.strip()]
-
-
 @click.command()
-@click.option("--tables", multiple=True, callback=names, help="Tables, separated by commas. Default: all.")
+@click.option("--tables", multiple=True, callback=names, help=TABLES)
 @click.option("--domains", multiple=True, callback=names, help="Domains, separated by commas.")
 @click.option("--presets", multiple=True, callback=names, help="Presets, such as events.")
 @click.option(
@@ -86,23 +83,28 @@ def run_request(request, settings: Profile, *, as_json: bool) -> int:  # type: i
         0 when all went well, 1 when a load or validation failed, 3 when rows were refused that were not before,
         130 or 143 when a signal stopped the run.
     """
-    from ownlens_flows.run import destination_names, select_contracts
+    from ownlens_flows.run import check_settings, destination_names, select_contracts
 
     registry = Registry()
     connections = {registry.resolve(name): config for name, config in settings.destinations.items()}
     chosen = destination_names(request.destinations, connections, registry)
     contracts = select_contracts(read_contracts(settings.contracts), request)
+    check_settings(settings, {name: connections[name] for name in chosen}, registry)
     log_to(Path(settings.log_file))
+    start_prefect()
     return _run(request, len(contracts), chosen, settings, as_json=as_json)
 
 
 def _run(request, tables: int, destinations: list[str], settings: Profile, *, as_json: bool) -> int:  # type: ignore[no-untyped-def]
     from ownlens_flows.direct import run_in_flow
+    from ownlens_flows.serving import check_server
 
     from .leaving import LastWord
     from .terminal import console, live_progress
 
-    console.print(f"{tables} tables into {', '.join(destinations)}; log: {settings.log_file}", style="dim")
+    check_server()
+    said = f"{tables} tables into {', '.join(destinations)}; log: {settings.log_file}"
+    console.print(said, style="dim", markup=False, soft_wrap=True)
     last_word = LastWord(partial(_say, as_json=as_json))
     with live_progress(tables, destinations) as move_bars:
 

@@ -11,6 +11,7 @@ import click
 from ownlens_plugins.errors import OwnLensError, UnknownName
 
 from .environment import quiet_dependencies
+from .output import guard_output, output_trouble
 
 # One file per command. Importing only the one that is called keeps `ownlens plugins` from starting Prefect.
 COMMANDS = {
@@ -79,7 +80,10 @@ def _stop(message: str, code: int) -> int:
 
 def main() -> None:
     """Run the command line of this process."""
+    written = guard_output()
     code = run()
+    if trouble := output_trouble(written):
+        code = _stop(trouble, code or FAILED)
     if code in STOPPED:
         from .leaving import EXIT_GRACE, later, leave
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -26,18 +27,20 @@ def loads_table(report: RunReport, width: int) -> Table:
     table = _table([("table", "left")])
     for name in destinations:
         for header in (f"{name}\nrows", "\n+ins ~upd", "\nrows/s", "\n"):
-            table.add_column(header, justify="right", no_wrap=True)
+            table.add_column(Text(header), justify="right", no_wrap=True)
     for name in dict.fromkeys(table_name for (table_name, _), _ in report.in_order()):
         cells = [report.outcomes.get((name, destination)) for destination in destinations]
         if any(cell is not None and _tells(report, cell) for cell in cells):
-            table.add_row(name, *(part for cell in cells for part in _cell(report, cell)))
+            table.add_row(Text(name), *(part for cell in cells for part in _cell(report, cell)))
     return table
 
 
 def _table(columns: Sequence[tuple[str, str]]) -> Table:
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1))
     for name, justify in columns:
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # left or right
+        # A name that is cut could be that of another table.
+        how: Any = {"overflow": "fold", "min_width": 12} if justify == "left" else {"no_wrap": True}
+        table.add_column(name, justify=justify, **how)  # type: ignore[arg-type]  # left or right
     return table
 
 
@@ -46,7 +49,7 @@ def _lines(report: RunReport) -> Table:
     table = _table([("table", "left"), ("in", "left"), *((name, "right") for name in right)])
     for (name, destination), outcome in report.in_order():
         if _tells(report, outcome):
-            table.add_row(name, destination, *_cell(report, outcome))
+            table.add_row(Text(name), Text(destination), *_cell(report, outcome))
     return table
 
 
@@ -99,7 +102,7 @@ def destinations_table(report: RunReport) -> Table:
     table = _table([("destination", "left"), *((name, "right") for name in right)])
     for name in sorted({destination for _, destination in report.outcomes}):
         outcomes = [outcome for outcome in report.outcomes.values() if outcome.destination == name]
-        table.add_row(name, *_totals(report, name, outcomes))
+        table.add_row(Text(name), *_totals(report, name, outcomes))
     return table
 
 
@@ -119,8 +122,8 @@ def standings_table(standings: Sequence[Standing]) -> Table:
     table.add_column("reason", overflow="fold")
     for one in standings:
         numbers = (f"{number:,}" for number in (one.position, one.newest, one.behind, one.refused))
-        style = "" if one.well else "red"
-        table.add_row(one.table, one.destination, *numbers, Text(one.validation, style=style), Text(one.reason))
+        validation = Text(one.validation, style="" if one.well else "red")
+        table.add_row(Text(one.table), Text(one.destination), *numbers, validation, Text(one.reason))
     return table
 
 

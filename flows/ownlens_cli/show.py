@@ -90,8 +90,9 @@ def _print(rows: list[dict[str, Any]], contract: TableContract, destination: str
 
 def _side_by_side(rows: list[dict[str, Any]], contract: TableContract, title: str) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for name in contract.column_names:
         table.add_column(_cell(name))
     for row in rows:
@@ -101,8 +102,9 @@ def _side_by_side(rows: list[dict[str, Any]], contract: TableContract, title: st
 
 def _one_below_the_other(row: dict[str, Any], title: str) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table("column", "value", title=title, title_justify="left", show_header=False)
+    table = Table("column", "value", title=Text(title), title_justify="left", show_header=False)
     for name, value in row.items():
         table.add_row(_cell(name), _cell(value))
     return table

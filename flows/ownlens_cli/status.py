@@ -19,15 +19,15 @@ from ownlens_plugins.powers import SupportsCheck
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import DEFAULT_PROFILE, Profile
 
+from .choosing import TABLES, names
 from .embedded import ready_profile
-from .load import names
 
 _THREADS = 6
 Stores = Mapping[str, Destination[Any, Any]]
 
 
 @click.command()
-@click.option("--tables", multiple=True, callback=names, help="Tables, separated by commas. Default: all.")
+@click.option("--tables", multiple=True, callback=names, help=TABLES)
 @click.option("--destinations", multiple=True, callback=names, help="Destinations or aliases. Default: all.")
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Profile of ownlens.toml.")
 @click.option("--config", type=click.Path(dir_okay=False), help="Path of ownlens.toml.")

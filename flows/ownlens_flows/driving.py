@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import quote
 
+from ownlens_plugins.commands import load_command
 from ownlens_plugins.engine.outcomes import LoadOutcome, StageOutcome, Status
 from ownlens_plugins.engine.quarantining import refused_line
 from ownlens_plugins.errors import OwnLensError, Stopped, ValidationFailed
@@ -172,7 +173,7 @@ class Driver:
         if plan is not None and result is not None and result.rows not in (plan.rows, 0 if result.replayed else -1):
             self.report.mismatches[key] = (
                 f"{outcome.table}: {outcome.destination}: says {result.rows} rows, but {plan.rows} are staged; "
-                "load the table again with full_refresh"
+                f"load it again with `{load_command(outcome.table, '--full-refresh')}`"
             )
 
     def _note_staged(self, outcome: StageOutcome) -> None:

@@ -11,9 +11,9 @@ from prefect.artifacts import create_table_artifact
 
 from ownlens_plugins.settings import Profile
 
+from .finding import ask_server
 from .report import RunReport
 from .run import logger
-from .serving import ask_server
 from .signals import FAILED, reach_server, tell, tell_report
 
 # Seconds that a server may be away at the end of a run, in all; a run that was told to stop has no such time.

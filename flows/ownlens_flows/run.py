@@ -20,10 +20,9 @@ from ownlens_plugins.engine.staging import StagingArea
 from ownlens_plugins.errors import OwnLensError, Retryable, SettingsInvalid, Stopped, UnknownName
 from ownlens_plugins.powers import SupportsCheck
 from ownlens_plugins.registry import Registry
-from ownlens_plugins.settings import Profile, load_profile
+from ownlens_plugins.settings import BlockSourceConfig, Profile, load_profile
 from ownlens_plugins.stopping import Stop, heeding
 
-from .blocks import with_blocks
 from .request import LoadRequest
 
 logger = logging.getLogger("ownlens.run")
@@ -105,6 +104,8 @@ def prepare(request: LoadRequest, *, observe: Observer = ignore) -> LoadRun:
     Raises:
         UnknownName, SettingsInvalid, ContractInvalid, DestinationUnavailable: nothing has been touched.
     """
+    from .blocks import with_blocks  # only here, because it starts Prefect, and names are checked before that
+
     registry = Registry()
     profile = load_profile(request.profile, file=request.config)
     profile = with_blocks(profile, request.blocks, registry, destinations=request.destinations)
@@ -183,6 +184,19 @@ def destination_names(asked: Sequence[str], connections: Mapping[str, Any], regi
     if not names:
         raise SettingsInvalid("the profile has no destinations; add [profiles.NAME.destinations.s3] or another")
     return names
+
+
+def check_settings(profile: Profile, connections: Mapping[str, Mapping[str, Any]], registry: Registry) -> None:
+    """Check the settings of the source and of chosen destinations, but for those that a block holds.
+
+    Raises:
+        SettingsInvalid, DestinationUnavailable: one is missing or wrong; nothing has been started.
+    """
+    if not isinstance(profile.source, BlockSourceConfig):
+        open_source(profile)
+    for name, connection in connections.items():
+        if "block" not in connection:
+            registry.create(name, connection).close()
 
 
 def check_destinations(run: LoadRun) -> None:

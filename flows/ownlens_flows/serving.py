@@ -4,37 +4,41 @@ from __future__ import annotations
 
 import contextvars
 import signal
+import tempfile
 import threading
-import time
-from urllib.parse import urlsplit
+from pathlib import Path
 
-from prefect.client.orchestration import get_client
-from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import (
     PREFECT_API_URL,
-    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_HOME,
     PREFECT_SERVER_EPHEMERAL_ENABLED,
     get_current_settings,
-    temporary_settings,
 )
 
 from ownlens_plugins.errors import OwnLensError
 
-# Seconds: for one answer, for a server that is only just starting, and for the start of a temporary one.
-BRIEF, PATIENCE, STARTUP = 2.0, 3.0, 180
+from .finding import find_server
+from .guarding import end_with_us
+
+# Seconds: for the start of a temporary server, and between two looks at it meanwhile.
+STARTUP, _LOOK = 180, 0.1
+# With this uvicorn says that the port was taken meanwhile; Prefect then tries another.
+_PORT_TAKEN = 3
+_ELSEWHERE = "or set PREFECT_API_URL to a server's address"
 
 
-def ask_server(seconds: float = BRIEF) -> Exception | None:
-    """Ask the Prefect server once whether it is there; return what kept it from answering, if anything did."""
-    # Prefect's own client would ask for minutes.
-    try:
-        with (
-            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-            get_client(httpx_settings={"timeout": seconds}, sync_client=True) as client,
-        ):
-            return client.api_healthcheck()
-    except Exception as error:
-        return error
+def check_server() -> None:
+    """See that a run can have a Prefect server, without starting one.
+
+    Raises:
+        OwnLensError: it cannot, and nothing has been touched.
+    """
+    if PREFECT_API_URL.value():
+        find_server(str(PREFECT_API_URL.value()))
+    elif PREFECT_SERVER_EPHEMERAL_ENABLED.value():
+        _check_home(PREFECT_HOME.value())
+    else:
+        raise OwnLensError("Prefect may start no temporary server here: set PREFECT_API_URL to a server's address")
 
 
 def ensure_server() -> None:
@@ -43,53 +47,55 @@ def ensure_server() -> None:
     Raises:
         OwnLensError: it is not, and the run cannot begin; nothing has been touched.
     """
-    if PREFECT_API_URL.value():
-        _find(str(PREFECT_API_URL.value()))
-    elif PREFECT_SERVER_EPHEMERAL_ENABLED.value():
+    check_server()
+    if not PREFECT_API_URL.value():
         start_temporary()
-    else:
-        raise OwnLensError("Prefect may start no temporary server here: set PREFECT_API_URL to a server's address")
 
 
-def _find(url: str) -> None:
-    until = time.monotonic() + PATIENCE
-    while (trouble := ask_server()) is not None:
-        status = trouble.response.status_code if isinstance(trouble, PrefectHTTPStatusError) else None
-        if status in (401, 403):
-            fix = "set PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
-            raise OwnLensError(f"Prefect's server at {_shown(url)} refuses this login (HTTP {status}): {fix}")
-        if status is not None and status < 500:
-            return  # it answers, and knows no such question
-        if time.monotonic() > until:
-            why = type(trouble).__name__ if status is None else f"HTTP {status}"
-            fix = "start it (prefect server start), or unset PREFECT_API_URL to load with a temporary server"
-            raise OwnLensError(f"Prefect's server at {_shown(url)} does not answer ({why}): {fix}")
-        time.sleep(0.5)
-
-
-def _shown(url: str) -> str:
-    """Return an address without a user and password in it."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+def _check_home(home: Path) -> None:
+    # The server would look for its database for minutes.
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home) as file:
+            file.write(b"\0" * 4096)
+    except OSError as error:
+        raise OwnLensError(
+            f"Prefect's temporary server cannot write into {home} ({error.strerror}): "
+            f"set PREFECT_HOME to a folder that can be written, {_ELSEWHERE}"
+        ) from None
 
 
 def start_temporary() -> None:
-    """Start Prefect's temporary server, once a process; it ends with the process.
+    """Start Prefect's temporary server, once a process; it ends with the process, however that ends.
 
     Raises:
         OwnLensError: it did not start.
     """
+    from prefect.server.api.server import SubprocessASGIServer
+
     errors: list[Exception] = []
     context = contextvars.copy_context()  # Prefect keeps its settings there
     # A thread of its own: what Ctrl-C must not reach is the server alone, and starting it takes seconds.
     starting = threading.Thread(target=context.run, args=(_start, errors), name="ownlens-prefect", daemon=True)
     starting.start()
-    starting.join()
+    server, guarded = SubprocessASGIServer(), None
+    while starting.is_alive() and not errors:
+        starting.join(_LOOK)
+        process = server.server_process
+        if process is not None and process.pid != guarded:
+            guarded = end_with_us(process.pid)
+        if process is not None and process.poll() not in (None, _PORT_TAKEN):
+            # Prefect would go on asking it until its time is over.
+            errors.append(RuntimeError(f"exit code {process.returncode}"))
     if errors:
         raise OwnLensError(
-            f"Prefect's temporary server did not start ({type(errors[0]).__name__}): "
-            "run `prefect server start` to see why, or set PREFECT_API_URL to a server's address"
+            f"Prefect's temporary server did not start ({_named(errors[0])}): "
+            f"run `prefect server start` to see why, {_ELSEWHERE}"
         ) from errors[0]
+
+
+def _named(error: Exception) -> str:
+    return str(error) if str(error).startswith("exit code") else type(error).__name__
 
 
 def _start(errors: list[Exception]) -> None:

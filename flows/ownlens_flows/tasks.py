@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
 
 from prefect import task
 from prefect.assets import Asset, add_asset_metadata, materialize
@@ -19,6 +19,7 @@ from ownlens_plugins.errors import OwnLensError, Rejected, Stopped
 from ownlens_plugins.stopping import safe_point
 from ownlens_plugins.validation import ValidationResult, validate
 
+from .assets import asset_key, source_key, staged_key
 from .run import LoadRun, current, logger
 
 
@@ -49,33 +50,32 @@ _materialize: Any = materialize
 AnyTask = Task[..., Any]
 
 
-STAGED = "staged"
-
-
 def stage_task(run: LoadRun, table: str) -> AnyTask:
     """Return the task that stages one table: the asset between its source and its destinations."""
-    options = _options(run, "stage") | {"asset_deps": [Asset(key=asset_key(table, "source"))]}
-    made: AnyTask = _materialize(Asset(key=asset_key(table, STAGED)), task_run_name=f"stage {table}", **options)(_stage)
+    options = _options(run, "stage") | {"asset_deps": [Asset(key=source_key(table))]}
+    asset = Asset(key=staged_key(table))
+    made: AnyTask = _materialize(asset, task_run_name=_called(f"stage {table}"), **options)(_stage)
     return made
 
 
 def load_task(run: LoadRun, table: str, destination: str) -> AnyTask:
     """Return the task that brings one table in one destination up to date, as an asset of that destination."""
-    options = _options(run, f"load-{destination}") | {"asset_deps": [Asset(key=asset_key(table, STAGED))]}
+    options = _options(run, f"load-{destination}") | {"asset_deps": [Asset(key=staged_key(table))]}
     asset = Asset(key=asset_key(table, destination))
-    made: AnyTask = _materialize(asset, task_run_name=f"load {table} into {destination}", **options)(_load)
+    made: AnyTask = _materialize(asset, task_run_name=_called(f"load {table} into {destination}"), **options)(_load)
     return made
-
-
-def asset_key(table: str, destination: str) -> str:
-    """Return the Prefect asset that stands for a table in a destination, in `source` or in `staged`."""
-    return f"{destination}://ownlens/{quote(table, safe='')}"
 
 
 def validate_task(run: LoadRun, table: str, destination: str) -> AnyTask:
     """Return the task that validates what a load touched."""
-    made: AnyTask = _task(task_run_name=f"validate {table} in {destination}", **_options(run, "validate"))(_validate)
+    name = _called(f"validate {table} in {destination}")
+    made: AnyTask = _task(task_run_name=name, **_options(run, "validate"))(_validate)
     return made
+
+
+def _called(name: str) -> Callable[[], str]:
+    # A plain text would be a template to Prefect, which fills in what it finds between braces.
+    return lambda: name
 
 
 def _stage(key: str, table: str) -> StageOutcome:
@@ -93,7 +93,7 @@ def _stage(key: str, table: str) -> StageOutcome:
         )
     if (manifest := outcome.manifest) is not None:
         counts = {"rows": manifest.rows, "rejected": manifest.rejected, "sequence": manifest.sequence}
-        add_asset_metadata(asset_key(table, STAGED), counts)
+        add_asset_metadata(staged_key(table), counts)
     return outcome
 
 

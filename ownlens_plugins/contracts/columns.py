@@ -118,6 +118,8 @@ def _parse_body(body: str) -> LogicalType:
     if match := _ARRAY.fullmatch(body):
         return _array(match[1].strip())
     if body in {"decimal", "enum", "array"} or body not in set(Kind):
+        if body.count("(") != body.count(")"):
+            raise ValueError(f"type {body!r} is cut at its comma; inside of {{ }} quote it, such as 'decimal(12,2)'")
         raise ValueError(f"unknown type {body!r}; known: {_known_types()}")
     return LogicalType(Kind(body))
 

@@ -2,59 +2,30 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-import yaml
 from pydantic import ValidationError
 
 from ..errors import ContractInvalid, Problem
 from .contract import ContractDocument, TableContract
+from .documents import SUFFIXES, Document, Place, parse, without
 from .rules import broken_references, broken_rules, shared_paths
 
-Place = tuple[str | int, ...]
-
-_INT = re.compile(r"-?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
-_NULL = frozenset({"", "~", "null"})
-# YAML 1.1 reads these as booleans, octal or base-60 numbers, or dates, which nobody means in a contract.
-_ACCIDENT = re.compile(
-    r"(?i:yes|no|on|off|y|n|true|false|null)|[-+]?0[0-9_]+|[-+]?[0-9]+(:[0-9]+)+|[0-9]{4}-[0-9]{2}-[0-9]{2}.*"
-)
-MAX_BYTES = 256 * 1024
-SUFFIXES = (".yaml", ".yml")
-_FORBIDDEN = {
-    yaml.AnchorToken: "anchors are not allowed in a contract; write the value out",
-    yaml.AliasToken: "aliases are not allowed in a contract; write the value out",
-    yaml.TagToken: "tags are not allowed in a contract; quote text, and leave numbers plain",
+# How to leave what a preset says, for tables without the columns that it takes for granted.
+_WHOLE = "preset: events with extraction: whole and, in each destination, strategy: overwrite"
+_DEFAULTS = {
+    "version_by": (
+        "write version_by: with the column that grows with each change of a row, or, for rows that never change, take "
+        f"preset: events; where no column grows, {_WHOLE}"
+    ),
+    "cursor": f"write cursor: with the column that grows with each new row; where there is none, {_WHOLE}",
 }
-
-
-@dataclass
-class _Document:
-    """A parsed file: plain values, the line of each place, and what was wrong on the way."""
-
-    file: str
-    values: Any = None
-    lines: dict[Place, int] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    # Places whose value was misread by YAML's rules; nothing more is said about those.
-    accidents: set[Place] = field(default_factory=set)
-
-    def report(self, place: Place, message: str) -> None:
-        self.problems.append(Problem(self.file, self._line(place), message))
-
-    def in_order(self) -> list[Problem]:
-        """Return the problems from the first line to the last."""
-        return sorted(self.problems, key=lambda problem: problem.line or 0)
-
-    def _line(self, place: Place) -> int | None:
-        while place and place not in self.lines:
-            place = place[:-1]
-        return self.lines.get(place)
 
 
 def read_contracts(folder: Path | str) -> dict[str, TableContract]:
@@ -66,17 +37,44 @@ def read_contracts(folder: Path | str) -> dict[str, TableContract]:
     Raises:
         ContractInvalid: anything is wrong in any file; it carries all problems, with file and line.
     """
+    found = survey(folder)
+    if found.problems:
+        raise ContractInvalid(found.problems)
+    return found.contracts
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is in a folder: contracts by table, all problems, and what could be read of contracts that are wrong."""
+
+    contracts: dict[str, TableContract]
+    problems: list[Problem]
+    wrong: dict[str, TableContract] = field(default_factory=dict)
+    documents: dict[str, Document] = field(default_factory=dict)
+
+    def problem(self, table: str, place: Place, message: str) -> Problem:
+        """Return a problem at a place of a table's file."""
+        document = self.documents[table]
+        return Problem(document.file, document.line(place), message)
+
+
+def survey(folder: Path | str) -> Survey:
+    """Read all files of a folder and judge each as far as it can be read. Raises nothing."""
     root = Path(folder)
     files = sorted(file for file in root.rglob("*") if file.suffix in SUFFIXES and not file.name.startswith("."))
     if not files:
-        raise ContractInvalid([Problem(str(root), None, "no contracts found; expected <domain>/<table>.yaml files")])
-    documents = [_read(file, root) for file in files]
-    contracts = dict(_resolved(documents))
-    _report_broken_references(documents, contracts)
-    problems = [problem for _, document in documents for problem in document.in_order()]
-    if problems:
-        raise ContractInvalid(problems)
-    return {table: contract for table, (contract, _) in contracts.items()}
+        return Survey({}, [Problem(str(root), None, "no contracts found; expected <domain>/<table>.yaml files")])
+    read = [_read(file, root) for file in files]
+    contracts = dict(_resolved(read))
+    _report_broken_references(read, contracts)
+    wrong = {document.guess.table: (document.guess, document) for _, document in read if document.guess is not None}
+    problems = [problem for _, document in read for problem in document.in_order()]
+    return Survey(
+        {table: contract for table, (contract, _) in contracts.items()},
+        problems,
+        {table: contract for table, (contract, _) in wrong.items() if table not in contracts},
+        {table: document for table, (_, document) in {**wrong, **contracts}.items()},
+    )
 
 
 def read_contract(file: Path | str) -> TableContract:
@@ -98,59 +96,100 @@ def contract_from(values: Mapping[str, Any], *, name: str = "<contract>") -> Tab
     Raises:
         ContractInvalid: the values break a rule.
     """
-    document = _Document(name, dict(values))
+    document = Document(name, dict(values))
     contract = _validated(document)
     if contract is None or document.problems:
         raise ContractInvalid(document.problems)
     return contract
 
 
-def _read(file: Path, root: Path) -> tuple[TableContract | None, _Document]:
-    document = _parse(file, root)
+def _read(file: Path, root: Path) -> tuple[TableContract | None, Document]:
+    document = parse(file, root)
     if document.values is None:
         return None, document
     _check_folder(file, root, document)
     return _validated(document), document
 
 
-def _check_folder(file: Path, root: Path, document: _Document) -> None:
+def _check_folder(file: Path, root: Path, document: Document) -> None:
     if file.suffix != ".yaml" or len(file.relative_to(root).parts) != 2:
         document.report((), "a contract must lie in <domain>/<table>.yaml, or it is not read; move this file")
         return
     values = document.values if isinstance(document.values, dict) else {}
-    table, domain = values.get("table", file.stem), values.get("domain", file.parent.name)
-    if table != file.stem:
-        document.report(("table",), f"table {table!r} must lie in a file named {table}.yaml")
-    if domain != file.parent.name:
-        document.report(("domain",), f"domain {domain!r} must lie in a folder named {domain}/")
+    for key, name, kind in (("table", file.stem, "file"), ("domain", file.parent.name, "folder")):
+        written = values.get(key, name)
+        if isinstance(written, str) and not _means(name, written):
+            ending = ".yaml" if kind == "file" else "/"
+            document.report((key,), f"{key} {written!r} must lie in a {kind} named {segment(written)}{ending}")
 
 
-def _validated(document: _Document) -> TableContract | None:
+def file_name(table: str) -> str:
+    """Return the name of the file in which a table's contract lies: its own where a file can be called so."""
+    return f"{segment(table)}.yaml"
+
+
+def segment(name: str) -> str:
+    """Return the file or folder name for a table or domain: slashes, percents and a leading dot as %2F, %25, %2E."""
+    escaped = name.replace("%", "%25").replace("/", "%2F")
+    return f"%2E{escaped[1:]}" if escaped.startswith(".") else escaped
+
+
+def _means(written: str, name: str) -> bool:
+    # Some file systems keep names in another normal form than the one that was typed.
+    wanted = unicodedata.normalize("NFC", name)
+    return wanted in {unicodedata.normalize("NFC", text) for text in (written, unquote(written))}
+
+
+def _validated(document: Document) -> TableContract | None:
     if not isinstance(document.values, dict):
         document.report((), "a contract must be a mapping that starts with table:")
         return None
     try:
         contract = ContractDocument.model_validate(document.values).resolve()
     except ValidationError as error:
-        for problem in error.errors(include_url=False):
+        problems = error.errors(include_url=False)
+        for problem in problems:
             if problem["loc"] not in document.accidents:
                 document.report(problem["loc"], _message(problem))
+        _judge_the_rest(document, [problem["loc"] for problem in problems])
         return None
     for place, message in broken_rules(contract):
-        document.report(place, message)
+        document.report(place, _explained(contract, document.values, place, message))
     return contract
+
+
+def _judge_the_rest(document: Document, wrong: Sequence[Place]) -> None:
+    """Report the rules that a document breaks beside the places that are wrong in themselves."""
+    values, unsure = without(document.values, wrong)
+    try:
+        contract = ContractDocument.model_validate(values).resolve()
+    except ValidationError:
+        return  # what is wrong is needed to judge anything
+    told = {place[0] for place in wrong} - {"columns"}
+    for place, message in broken_rules(contract):
+        if place[0] not in told and not any(repr(name) in message for name in unsure):
+            document.report(place, _explained(contract, values, place, message))
+    document.guess = contract
+
+
+def _explained(contract: TableContract, values: Mapping[str, Any], place: Place, message: str) -> str:
+    """Add where a setting comes from that nobody wrote, and how to write another."""
+    cure = _DEFAULTS.get(str(place[0])) if place and values.get(str(place[0])) is None else None
+    return message if cure is None else f"{message}; preset {contract.preset} says so: {cure}"
 
 
 def _message(problem: Any) -> str:
     where = ".".join(str(step) for step in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {where!r}; known: {', '.join(ContractDocument.model_fields)}"
+        near = get_close_matches(where, ContractDocument.model_fields, n=1, cutoff=0.7)
+        hint = f"did you mean {near[0]!r}? known" if near else "known"
+        return f"unknown key {where!r}; {hint}: {', '.join(ContractDocument.model_fields)}"
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _resolved(
-    documents: list[tuple[TableContract | None, _Document]],
-) -> Iterator[tuple[str, tuple[TableContract, _Document]]]:
+    documents: list[tuple[TableContract | None, Document]],
+) -> Iterator[tuple[str, tuple[TableContract, Document]]]:
     seen: dict[str, str] = {}
     for contract, document in documents:
         if contract is None:
@@ -162,97 +201,12 @@ def _resolved(
 
 
 def _report_broken_references(
-    documents: list[tuple[TableContract | None, _Document]],
-    contracts: Mapping[str, tuple[TableContract, _Document]],
+    documents: list[tuple[TableContract | None, Document]],
+    contracts: Mapping[str, tuple[TableContract, Document]],
 ) -> None:
     # A file that cannot be read would make every reference to its table look broken as well.
-    unread = {Path(document.file).stem for contract, document in documents if contract is None}
+    stems = [Path(document.file).stem for contract, document in documents if contract is None]
+    unread = {*stems, *map(unquote, stems)}
     read = {name: contract for name, (contract, _) in contracts.items()}
     for table, (place, message) in (*broken_references(read, unread=unread), *shared_paths(read)):
         contracts[table][1].report(place, message)
-
-
-def _parse(file: Path, root: Path) -> _Document:
-    document = _Document(str(file.relative_to(root)))
-    if file.stat().st_size > MAX_BYTES:
-        document.report((), f"file is larger than {MAX_BYTES} bytes")
-        return document
-    try:
-        text = file.read_text(encoding="utf-8")
-        document.values = _value(yaml.compose(text, Loader=yaml.SafeLoader), (), document, {})
-        _refuse_tokens(text, document)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        document.problems.append(Problem(document.file, _error_line(error), f"not valid YAML: {_reason(error)}"))
-    except RecursionError:
-        document.report((), "is nested too deeply")
-    return document
-
-
-def _refuse_tokens(text: str, document: _Document) -> None:
-    for token in yaml.scan(text, Loader=yaml.SafeLoader):
-        if message := _FORBIDDEN.get(type(token)):
-            document.problems.append(Problem(document.file, token.start_mark.line + 1, message))
-
-
-def _error_line(error: Exception) -> int | None:
-    mark = getattr(error, "problem_mark", None)
-    return None if mark is None else int(mark.line) + 1
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "problem", None) or error).splitlines()[0]
-
-
-def _value(node: yaml.Node | None, place: Place, document: _Document, seen: dict[int, Any]) -> Any:
-    if node is None:
-        document.report(place, "file is empty")
-        return None
-    document.lines.setdefault(place, node.start_mark.line + 1)
-    if id(node) not in seen:
-        # An alias leads here a second time, or into its own anchor; it is refused by its token.
-        seen[id(node)] = None
-        seen[id(node)] = _fresh_value(node, place, document, seen)
-    return seen[id(node)]
-
-
-def _fresh_value(node: yaml.Node, place: Place, document: _Document, seen: dict[int, Any]) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        return _mapping(node, place, document, seen)
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(item, (*place, index), document, seen) for index, item in enumerate(node.value)]
-    return _scalar(node, place, document)
-
-
-def _mapping(node: yaml.Node, place: Place, document: _Document, seen: dict[int, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        key = str(key_node.value)
-        here = (*place, key)
-        document.lines[here] = key_node.start_mark.line + 1
-        if not isinstance(_scalar(key_node, here, document), str):
-            document.report(here, f"key {key!r} must be text")
-        if key in values:
-            document.report(here, f"duplicate key {key!r}")
-        values[key] = _value(value_node, here, document, seen)
-    return values
-
-
-def _scalar(node: yaml.Node, place: Place, document: _Document) -> Any:
-    text = str(node.value)
-    if not isinstance(node, yaml.ScalarNode) or node.style is not None:
-        return text
-    if text in _NULL:
-        return None
-    if text in {"true", "false"}:
-        return text == "true"
-    if _ACCIDENT.fullmatch(text):
-        document.accidents.add(place)
-        document.report(place, f"{text} is ambiguous in YAML; quote it as '{text}' or write true or false")
-        return text
-    return _number(text)
-
-
-def _number(text: str) -> Any:
-    if _INT.fullmatch(text):
-        return int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text

@@ -31,11 +31,18 @@ def _names(contract: TableContract) -> Iterator[Finding]:
     for place, name in [(("table",), contract.table), *((("columns", n), n) for n in contract.column_names)]:
         if reason := name_problem(name):
             yield place, f"name {name!r} {reason}"
+    if _is_unprintable(contract.domain):
+        yield ("domain",), f"domain {contract.domain!r} is empty or holds a control character"
+
+
+def _is_unprintable(name: str) -> bool:
+    # Each is a line's end, or no text at all, to something that names pass through.
+    return not name or any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name)
 
 
 def name_problem(name: str) -> str | None:
     """Return why a table or column name cannot be used, or None."""
-    if not name or any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
+    if _is_unprintable(name):
         return "is empty or holds a control character"
     if len(name.encode()) > MAX_NAME_BYTES:
         return f"is longer than {MAX_NAME_BYTES} bytes, which PostgreSQL would cut"

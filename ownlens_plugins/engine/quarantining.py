@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
+from ..commands import quarantine_command
 from ..contracts import Extraction, TableContract
 from ..errors import Rejected
 from ..storage import filesystem
@@ -290,8 +291,8 @@ def refuse_if_failing(contract: TableContract, refused: Sequence[RefusedRow], ke
         fix = "correct them in the source, or set on_bad_value: quarantine"
     else:
         fix = (
-            f"more than max_rejected: {contract.max_rejected:g}; see them with `ownlens quarantine show "
-            f"{contract.table}`, correct the source or the contract, or raise max_rejected"
+            f"more than max_rejected: {contract.max_rejected:g}; see them with "
+            f"`{quarantine_command('show', contract.table)}`, correct the source or the contract, or raise max_rejected"
         )
     raise Rejected(f"{contract.table}: nothing was published, {found}; {fix}")
 
@@ -320,5 +321,5 @@ def refused_line(manifest: Manifest, where: str) -> str:
     return (
         f"{manifest.table}: {rows_text(manifest.rejected)} refused, which went to no destination: "
         f"{reasons_text(manifest.reasons)}; correct the source, or the contract and then run "
-        f"`ownlens quarantine replay {manifest.table}` (they are kept in {where})"
+        f"`{quarantine_command('replay', manifest.table)}` (they are kept in {where})"
     )

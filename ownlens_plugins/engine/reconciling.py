@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from ..api import Destination, LoadPlan, TouchedSlice
+from ..commands import load_command
 from ..contracts import Strategy
 from ..powers import SliceCounts, SupportsCounting
 
@@ -185,5 +186,5 @@ def _where(touched: TouchedSlice | None) -> str:
 
 
 def _message(plan: LoadPlan, said: Sequence[str]) -> str:
-    fix = f"load it anew with --full-refresh --tables {plan.table}, and report this"
+    fix = f"load it anew with `{load_command(plan.table, '--full-refresh')}`, and report this"
     return f"{plan.table}: the counts of set {plan.sequence} differ: {', '.join(said)}; {fix}"

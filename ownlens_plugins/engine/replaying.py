@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..api import Window
+from ..commands import load_command
 from ..contracts import Extraction, Strategy, TableContract, holds_all, parse_type
 from ..errors import Retryable, SourceInvalid
 from .conforming import Conforming
@@ -78,12 +79,12 @@ def _not_by_rows(contract: TableContract) -> str:
     if contract.extraction is Extraction.WHOLE:
         return (
             f"{contract.table}: nothing to replay: each load takes the whole table, and these rows with it as soon as "
-            f"they fit; run `ownlens load --tables {contract.table}`"
+            f"they fit; run `{load_command(contract.table)}`"
         )
     if contract.extraction is Extraction.DAYS or _strategies(contract) & {*_REPLACING}:
         return (
             f"{contract.table}: not replayed: a set replaces what it covers, and a row would replace its whole day; "
-            f"run `ownlens load --full-refresh --tables {contract.table}`"
+            f"run `{load_command(contract.table, '--full-refresh')}`"
         )
     return ""
 
@@ -110,7 +111,7 @@ def _told(contract: TableContract, rows: int, known: int, still: int) -> str:
     parts = [f"{contract.table}: {rows:,} rows staged", f"{still:,} still in quarantine"]
     if known:
         parts.append(f"{known:,} left out, because their key was staged meanwhile")
-    fix = f"; `ownlens load --tables {contract.table}` brings them into the destinations" if rows else ""
+    fix = f"; `{load_command(contract.table)}` brings them into the destinations" if rows else ""
     return ", ".join(parts) + fix
 
 

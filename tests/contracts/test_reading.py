@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ownlens_cli.main import run
 from ownlens_plugins.contracts import contract_from, read_contract, read_contracts
 from ownlens_plugins.errors import ContractInvalid
 
@@ -198,3 +199,135 @@ def test_a_folder_without_contracts_says_what_it_expects(tmp_path: Path) -> None
 def test_plain_values_go_by_the_same_rules() -> None:
     with pytest.raises(ContractInvalid, match="<contract>: unknown key 'kay'"):
         contract_from({"table": "orders", "kay": 1})
+
+
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [
+        ("Order Details", "Order Details.yaml"),
+        ("a/b", "a%2Fb.yaml"),
+        ("..", "%2E..yaml"),
+        (".hidden", "%2Ehidden.yaml"),
+        ("100%", "100%25.yaml"),
+        ("100%", "100%.yaml"),
+        ("a%2Fb", "a%252Fb.yaml"),
+        ("日本語", "日本語.yaml"),
+        ("caf\u00e9", "cafe\u0301.yaml"),
+    ],
+)
+def test_every_table_has_a_file(tmp_path: Path, table: str, name: str) -> None:
+    write(tmp_path, f"shop/{name}", ORDERS.replace("table: orders", f"table: '{table}'"))
+    assert list(read_contracts(tmp_path)) == [table]
+
+
+def test_a_name_that_no_file_can_have_is_told_the_one_to_use(tmp_path: Path) -> None:
+    text = ORDERS.replace("table: orders", "table: a/b").replace("domain: shop", "domain: ../up")
+    found = problems_of(tmp_path, text)
+    assert found == [
+        "shop/orders.yaml:1: table 'a/b' must lie in a file named a%2Fb.yaml",
+        "shop/orders.yaml:2: domain '../up' must lie in a folder named %2E.%2Fup/",
+    ]
+    (tmp_path / "shop/orders.yaml").unlink()
+    write(tmp_path, "%2E.%2Fup/a%2Fb.yaml", text)
+    assert list(read_contracts(tmp_path)) == ["a/b"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("user_id: uuid?", "user_id: {type: uuid?}", "inside of { } and [ ] quote a text that holds a question mark"),
+        ("key: [order_id]", "key: [order_id?]", "inside of { } and [ ] quote a text that holds a question mark"),
+        ("key: [order_id]", "key: [order_id", "close the bracket, or put a comma between"),
+        ("domain: shop", "domain: 'shop", "close the quote"),
+        ("domain: shop", "domain: shop: eu", "quote a text that holds a colon"),
+        ("domain: shop", "domain: @shop", "quote a text that begins with this character"),
+        ("domain: shop", "domain: 'it's'", "quote the whole text with '"),
+        ("domain: shop", "domain: [red]shop", "quote the whole text with '"),
+        ("  user_id", "\tuser_id", "indent with blanks"),
+        ("  user_id", " user_id", "indent keys of one mapping alike"),
+    ],
+)
+def test_what_yaml_cannot_read_is_told_with_its_cure(tmp_path: Path, old: str, new: str, message: str) -> None:
+    found = problems_of(tmp_path, ORDERS.replace(old, new))
+    assert any("not valid YAML: " in line and message in line for line in found), found
+
+
+def test_a_file_that_cannot_be_read_is_one_problem_of_all(tmp_path: Path) -> None:
+    write(tmp_path, "shop/users.yaml", USERS + "kay: 1\n")
+    (tmp_path / "shop/orders.yaml").mkdir()
+    (tmp_path / "shop/carts.yaml").symlink_to("nowhere")
+    lines = problems(tmp_path)
+    assert [line.split(": ")[:2] for line in lines[:2]] == [
+        ["shop/carts.yaml", "cannot be read"],
+        ["shop/orders.yaml", "cannot be read"],
+    ]
+    assert "unknown key 'kay'" in lines[2]
+
+
+def test_a_type_that_yaml_cuts_at_its_comma_is_told_with_the_cure(tmp_path: Path) -> None:
+    columns = "columns: {order_id: int64, user_id: decimal(12,2), updated_at: timestamptz}\n"
+    head = ORDERS[: ORDERS.index("columns:")]
+    found = problems_of(tmp_path, head + columns)
+    assert any("type 'decimal(12' is cut at its comma; inside of { } quote it" in line for line in found), found
+    write(
+        tmp_path,
+        "shop/orders.yaml",
+        ORDERS[: ORDERS.index("columns:")] + columns.replace("decimal(12,2)", "'decimal(12,2)'"),
+    )
+    assert str(read_contracts(tmp_path)["orders"].column("user_id")) == "decimal(12,2)"
+
+
+def test_what_else_is_wrong_is_told_beside_what_cannot_be_read(tmp_path: Path) -> None:
+    text = ORDERS.replace("key: [order_id]", "key: [nothing]").replace("user_id: uuid?", "user_id: guid")
+    found = problems_of(tmp_path, text.replace("path: shop/orders", "path: ../orders\ncolour: red"))
+    assert [line.split(": ")[0] for line in found] == [f"shop/orders.yaml:{line}" for line in (4, 5, 6, 9)]
+    assert not any("version_by names" in line for line in found)
+
+
+def test_a_column_of_unknown_type_is_not_judged_by_a_guess(tmp_path: Path) -> None:
+    (line,) = problems_of(tmp_path, ORDERS.replace("updated_at: timestamptz", "updated_at: datetime"))
+    assert "unknown type 'datetime'" in line
+
+
+NEVER_WRITTEN = """\
+table: orders
+domain: shop
+preset: {preset}
+key: [order_id]
+path: shop/orders
+columns:
+  order_id: int64
+  at: timestamptz
+"""
+WHOLE = """\
+extraction: whole
+destinations:
+  s3: {strategy: overwrite}
+  postgresql: {strategy: overwrite}
+  clickhouse: {strategy: overwrite}
+"""
+
+
+@pytest.mark.parametrize(
+    ("preset", "said", "cures"),
+    [
+        ("entity", "version_by names 'updated_at'", ["version_by: at\n"]),
+        ("reference", "version_by names 'updated_at'", ["version_by: at\n"]),
+        ("events", "cursor names 'created_at'", ["cursor: at\n", WHOLE]),
+    ],
+)
+def test_what_a_preset_says_is_told_with_how_to_say_other(
+    tmp_path: Path, preset: str, said: str, cures: list[str]
+) -> None:
+    text = NEVER_WRITTEN.replace("{preset}", preset)
+    (line,) = problems_of(tmp_path, text)
+    assert f"{said}, which is not a column; preset {preset} says so: write " in line
+    assert "preset: events with extraction: whole and, in each destination, strategy: overwrite" in line
+    for cure in cures:
+        write(tmp_path, "shop/orders.yaml", text + cure)
+        assert run(["contracts", "check", "--contracts", str(tmp_path)]) == 0
+
+
+def test_what_a_person_wrote_is_not_called_a_preset(tmp_path: Path) -> None:
+    found = problems_of(tmp_path, ORDERS + "version_by: changed\n")
+    assert found == ["shop/orders.yaml:10: version_by names 'changed', which is not a column"]

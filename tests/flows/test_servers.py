@@ -79,3 +79,43 @@ def test_a_server_that_is_not_there_is_named_at_once(project: Project, login: st
     assert "Traceback" not in err
     assert "secret" not in err
     assert not (project.folder / "staging").exists() or not list((project.folder / "staging").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said", "cure"),
+    [
+        ({"PREFECT_HOME": "/proc/none"}, "temporary server cannot write into /proc/none", "PREFECT_HOME"),
+        ({"PREFECT_LOGGING_LEVEL": "loud"}, "Prefect's settings cannot be used: ", "PREFECT_LOGGING_LEVEL"),
+        ({"PREFECT_API_URL": "http://[::1/api"}, "Prefect's settings cannot be used: ", "PREFECT_API_URL"),
+    ],
+    ids=["home", "level", "address"],
+)
+def test_what_keeps_prefect_from_starting_is_one_line_at_once(
+    project: Project, without_server: dict[str, str], changed: dict[str, str], said: str, cure: str
+) -> None:
+    with running_load(project, "--json", settings={**without_server, **changed}) as process:
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert out == ""
+    (line,) = err.splitlines()
+    assert said in line
+    assert cure.rpartition("_")[0] in line
+    assert not (project.folder / "lake").exists()
+
+
+def test_the_temporary_server_ends_with_a_load_that_is_killed(project: Project, without_server: dict[str, str]) -> None:
+    assert project.load("--tables", "authors") == 0
+    project.add_line("authors", "3,Cy,2026-01-03 00:00:00Z")
+    with locked(project, "authors"), running_load(project, settings=without_server) as process:
+        eventually(lambda: waiting_for_a_lock(project), "the load waits inside its transaction", within=STARTUP)
+        server = temporary_server(process.pid)
+        process.kill()
+        eventually(lambda: has_ended(server), "the server ends", within=SOON)
+
+
+def has_ended(process: int) -> bool:
+    try:
+        # A child of nobody may be a zombie where no init waits for it.
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True

@@ -1,0 +1,44 @@
+"""The commands that messages name, spelt so that a shell takes them as they stand, whatever a table is called."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+
+# What a list of names would take for its own marks.
+_MARKS = re.compile(r"[,\"]|^\s|\s$")
+_ITEM = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?:,|$)|([^,]*)(?:,|$)')
+
+
+def load_command(table: str, *options: str) -> str:
+    """Return the command that loads one table."""
+    return shlex.join(["ownlens", "load", *options, "--tables", listed([table])])
+
+
+def quarantine_command(act: str, table: str) -> str:
+    """Return the command that shows or replays a table's refused rows."""
+    return shlex.join(["ownlens", "quarantine", act, *_argument(table)])
+
+
+def _argument(name: str) -> Iterator[str]:
+    if name.startswith("-"):
+        yield "--"
+    yield name
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as `split_names` reads them."""
+    return ",".join('"' + name.replace('"', '""') + '"' if _MARKS.search(name) else name for name in names)
+
+
+def split_names(text: str) -> list[str]:
+    """Split names that are separated by commas; one in double quotes may hold commas, and blanks at its ends."""
+    found, place = [], 0
+    while place < len(text):
+        item = _ITEM.match(text, place)
+        assert item is not None  # its second half takes anything
+        place = item.end()
+        quoted, plain = item.groups()
+        found.append(plain.strip() if quoted is None else quoted.replace('""', '"'))
+    return [name for name in found if name]

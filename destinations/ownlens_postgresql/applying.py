@@ -10,12 +10,15 @@ from ownlens_plugins.contracts import Reference, Strategy
 from ownlens_plugins.errors import Rejected, Retryable
 
 from . import sql
-from .catalog import tables_named
+from .catalog import find_table, tables_named
 from .config import OnConflict, PostgreSQLOptions
 from .connection import Connection
 from .deleting import EVERYWHERE, NOWHERE, Deleting
 from .ledger import Counts, Ledger
+from .references import comparison
+from .reshaping import Reshaping, finish
 from .streaming import StagedRows
+from .tables import drops, refreshes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Applying:
         if covers:
             return self._replace_days(target, covers)
         if self.plan.rows == 0 and not (target.has_kept or target.has_spared):
+            self._reshape()
             return Counts()
         return self._merge(target)
 
@@ -90,6 +94,7 @@ class Applying:
         )
 
     def _copy_straight(self) -> Counts:
+        self._reshape()
         self._copy(self.plan.table, self.schema)
         return Counts(inserted=self.plan.rows)
 
@@ -134,17 +139,21 @@ class Applying:
         return Counts(inserted, updated, unchanged, deleted, rejected, released, spared)
 
     def _overwrite(self, target: Target) -> Counts:
-        """Leave the staged rows, and rows that other tables still reference."""
-        self._stage()
+        """Leave the staged rows, and rows that other tables still reference. A full refresh replaces the schema too."""
+        emptied = self._stage()
+        target = self._target() if emptied else target
         orphans = self._mark_orphans(within_set=True)
         rejected, _ = self._tally(0)
         inserted, updated = self._apply(self._how(target, OnConflict.UPDATE, any_version=True))
         self._check_keys(target)
         deleted, spared = self._delete(target, EVERYWHERE)
+        if refreshes(self.plan):
+            references = self.options.enforces_references
+            finish(self.connection, self.schema, self.plan.contract, references=references)
         # Nothing was restored from the quarantine: what waited there is staged anew, or gone.
         self._settle(target, orphans)
         unchanged = self.plan.rows - rejected - inserted - updated
-        return Counts(inserted, updated, unchanged, deleted, rejected, spared=spared)
+        return Counts(inserted, updated, unchanged, emptied + deleted, rejected, spared=spared)
 
     def _replace_days(self, target: Target, covers: Covers) -> Counts:
         """Leave the staged rows in the covered days, and everything in the others."""
@@ -192,10 +201,20 @@ class Applying:
         if orphans:
             self.ledger.quarantine.keep_orphans(self.connection, self.plan)
 
-    def _stage(self, columns: Sequence[str] | None = None) -> None:
+    def _stage(self, columns: Sequence[str] | None = None) -> int:
+        """Bring the set into a temporary table, and return how many rows had to leave for the contract's columns."""
         names = self.plan.contract.column_names if columns is None else columns
         self.connection.run(sql.create_stage(self.plan.contract, names))
         self._copy(sql.STAGE_NAME, None, columns)
+        # After the rows' long way, for it locks out readers; before their first change, which would fire triggers.
+        return self._reshape()
+
+    def _reshape(self) -> int:
+        contract, whole = self.plan.contract, refreshes(self.plan)
+        existing = find_table(self.connection, self.schema, self.plan.table)
+        if existing is None or not (whole or drops(contract)):
+            return 0
+        return Reshaping(self.connection, self.schema, contract, existing, self.ledger, whole=whole).run()
 
     def _tally(self, dropped: int) -> tuple[int, int]:
         staged, rejected, released = self.connection.run(sql.tally(), slow=True)[0]
@@ -246,7 +265,8 @@ class Applying:
         return marked + self._mark_own_orphans(own, within_set=within_set)
 
     def _mark(self, reference: Reference, parents: Sequence[str]) -> int:
-        return self.connection.change(sql.mark_orphans(reference, parents), slow=True)
+        cast = comparison(self.connection, self.schema, self.plan.contract, reference)
+        return self.connection.change(sql.mark_orphans(reference, parents, cast), slow=True)
 
     def _mark_own_orphans(self, references: Sequence[Reference], *, within_set: bool) -> int:
         # An overwrite removes what is not staged, so only staged rows count as parents. Each round can take the

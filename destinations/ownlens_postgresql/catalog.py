@@ -17,6 +17,7 @@ PARTITIONED = "p"
 class ExistingColumn:
     """One column as it is: `type` as format_type() prints it, `filled` when the server has a default for it.
 
+    The type of a `domain` is what is below it. `identity` and `generated` are the catalogue's letters, or nothing.
     PostgreSQL does not alter the type of a `fixed` column: it is another table's too, or one of a partition key's. Nor
     does it let columns hold NULL that are `not_null_for_good`: another table's, a primary key's, an identity's.
     """
@@ -24,7 +25,9 @@ class ExistingColumn:
     type: str
     required: bool
     filled: bool
-    generated: bool
+    generated: str
+    identity: str
+    domain: bool
     fixed: bool
     not_null_for_good: bool
 
@@ -34,7 +37,7 @@ class ForeignKey:
     """One foreign key; `child` is qualified and quoted.
 
     `validated` says that there is nothing to validate: NOT ENFORCED is its owner's word. `is_own` says that the table
-    asked for references itself.
+    asked for references itself, `by_period` that the last columns need to overlap only (PERIOD).
     """
 
     name: str
@@ -44,6 +47,7 @@ class ForeignKey:
     parent_columns: tuple[str, ...]
     validated: bool
     is_own: bool
+    by_period: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +77,69 @@ WHERE n.nspname = $1::text AND c.relname = $2::text
 """
 
 _COLUMNS = """
-SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef OR a.attidentity <> '',
-    a.attgenerated <> '',
+SELECT a.attname::text, b.type, a.attnotnull OR b.required, a.atthasdef OR a.attidentity <> '',
+    a.attgenerated::text, a.attidentity::text, b.depth > 0,
     a.attinhcount > 0 OR EXISTS (
         SELECT FROM pg_partitioned_table AS p WHERE p.partrelid = a.attrelid AND a.attnum = ANY (p.partattrs)),
-    a.attinhcount > 0 OR a.attidentity <> '' OR EXISTS (
+    a.attinhcount > 0 OR a.attidentity <> '' OR b.required OR EXISTS (
         SELECT FROM pg_index AS i WHERE i.indrelid = a.attrelid AND (i.indisprimary OR i.indisreplident)
         AND a.attnum = ANY (i.indkey))
-FROM pg_attribute AS a WHERE a.attrelid = $1::bigint::oid AND a.attnum > 0 AND NOT a.attisdropped
+FROM pg_attribute AS a
+CROSS JOIN LATERAL (
+    WITH RECURSIVE below(oid, typmod, depth, required) AS (
+        SELECT a.atttypid, a.atttypmod, 0, false
+        UNION ALL
+        SELECT t.typbasetype, t.typtypmod, o.depth + 1, o.required OR t.typnotnull
+        FROM below AS o JOIN pg_type AS t ON t.oid = o.oid AND t.typtype = 'd'
+    )
+    SELECT format_type(oid, typmod), depth, required FROM below ORDER BY depth DESC LIMIT 1) AS b(type, depth, required)
+WHERE a.attrelid = $1::bigint::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+
+
+def inherited_from(connection: Connection, oid: int) -> list[tuple[str, str]]:
+    """Return the tables whose columns a table has, each with the end of the ALTER TABLE that frees it of them."""
+    return [(parent, change) for parent, change in connection.run(_PARENTS, oid)]
+
+
+_PARENTS = """
+SELECT 'ALTER TABLE ' || CASE WHEN c.relispartition THEN p.parent ELSE c.oid::regclass::text END,
+    CASE WHEN c.relispartition THEN ' DETACH PARTITION ' || c.oid::regclass::text ELSE ' NO INHERIT ' || p.parent END
+FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+CROSS JOIN LATERAL (SELECT i.inhparent::regclass::text) AS p(parent)
+WHERE i.inhrelid = $1::bigint::oid ORDER BY i.inhseqno
+"""
+
+
+def partition_columns(connection: Connection, oid: int) -> list[str] | None:
+    """Return the columns that a partitioned table is divided by; None for one that is divided by an expression."""
+    rows = connection.run(_PARTITION_COLUMNS, oid)
+    return None if any(name is None for (name,) in rows) else [name for (name,) in rows]
+
+
+_PARTITION_COLUMNS = """
+SELECT a.attname::text FROM pg_partitioned_table AS p CROSS JOIN LATERAL unnest(p.partattrs::smallint[]) AS k(number)
+LEFT JOIN pg_attribute AS a ON a.attrelid = p.partrelid AND a.attnum = k.number AND k.number > 0
+WHERE p.partrelid = $1::bigint::oid
+"""
+
+
+def primary_key(connection: Connection, oid: int) -> str | None:
+    """Return the name of a table's primary key constraint."""
+    rows = connection.run(
+        "SELECT conname::text FROM pg_constraint WHERE conrelid = $1::bigint::oid AND contype = 'p'", oid
+    )
+    return rows[0][0] if rows else None
+
+
+def rules_of(connection: Connection, oid: int) -> list[str]:
+    """Return the names, quoted, of the rules that act in place of or beside a load's statements."""
+    return [name for (name,) in connection.run(_RULES, oid)]
+
+
+_RULES = """
+SELECT quote_ident(rulename) FROM pg_rewrite
+WHERE ev_class = $1::bigint::oid AND ev_type <> '1' AND ev_enabled <> 'D' ORDER BY 1
 """
 
 
@@ -102,17 +161,20 @@ def schema_exists(connection: Connection, schema: str) -> bool:
 
 
 def unique_keys(connection: Connection, oid: int) -> set[frozenset[str]]:
-    """Return the column sets that ON CONFLICT can name: unique, immediate, whole, and over plain columns."""
+    """Return the column sets that ON CONFLICT can name: unique by =, immediate, whole, and over plain columns.
+
+    What an index INCLUDEs is no part of its key; a key WITHOUT OVERLAPS is one of exclusion.
+    """
     return {frozenset(names) for (names,) in connection.run(_UNIQUE, oid)}
 
 
 _UNIQUE = """
 SELECT ARRAY(
-    SELECT a.attname::text FROM pg_attribute AS a
-    WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) AND a.attnum > 0)
+    SELECT a.attname::text FROM unnest(i.indkey::smallint[]) WITH ORDINALITY AS k(number, place)
+    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number WHERE k.place <= i.indnkeyatts)
 FROM pg_index AS i
 WHERE i.indrelid = $1::bigint::oid AND i.indisunique AND i.indimmediate AND i.indisvalid
-  AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnatts = i.indnkeyatts
+  AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT i.indisexclusion
 """
 
 
@@ -145,32 +207,6 @@ ORDER BY con.conname
 """
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """A view that shows a column of a table; `relation` is qualified and quoted."""
-
-    name: str
-    relation: str
-    column: str
-
-
-def views_of(connection: Connection, oid: int, columns: Iterable[str]) -> list[View]:
-    """Return the views that use one of these columns of a table."""
-    return [View(*row) for row in connection.run(_VIEWS, oid, json.dumps(sorted(columns)))]
-
-
-_VIEWS = """
-SELECT DISTINCT v.relname::text, v.oid::regclass::text, a.attname::text
-FROM pg_depend AS d
-JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-JOIN pg_rewrite AS r ON r.oid = d.objid
-JOIN pg_class AS v ON v.oid = r.ev_class AND v.oid <> d.refobjid
-WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::bigint::oid
-  AND $2::text::jsonb ? a.attname::text
-ORDER BY 2, 3
-"""
-
-
 def foreign_keys_from(connection: Connection, oid: int) -> list[ForeignKey]:
     """Return the foreign keys of a table."""
     return _foreign_keys(connection, "con.conrelid = $1::bigint::oid AND con.conparentid = 0", oid)
@@ -182,22 +218,22 @@ def foreign_keys_to(connection: Connection, oid: int) -> list[ForeignKey]:
 
 
 def _foreign_keys(connection: Connection, which: str, oid: int) -> list[ForeignKey]:
-    return [_foreign_key(*row) for row in connection.run(_FOREIGN_KEYS.format(which=which, tree=_TREE), oid)]
+    return [_foreign_key(*row) for row in connection.run(_FOREIGN_KEYS.format(which=which, tree=TREE), oid)]
 
 
 def _foreign_key(
-    name: str, child: str, columns: list[str], parent: int, parent_columns: list[str], validated: bool, own: bool
+    name: str, child: str, columns: list[str], parent: int, parent_columns: list[str], *facts: bool
 ) -> ForeignKey:
-    return ForeignKey(name, child, tuple(columns), parent, tuple(parent_columns), validated, own)
+    return ForeignKey(name, child, tuple(columns), parent, tuple(parent_columns), *facts)
 
 
 # The table with its partitions; pg_partition_tree() has no rows for one that is neither.
-_TREE = "(SELECT $1::bigint::oid UNION ALL SELECT relid FROM pg_partition_tree($1::bigint::oid))"
+TREE = "(SELECT $1::bigint::oid UNION ALL SELECT relid FROM pg_partition_tree($1::bigint::oid))"
 
 # A foreign key's copies for partitions say nothing new, unless the table is itself a partition of the referenced one.
 _TO_THE_TREE = f"""
-con.confrelid IN {_TREE} AND NOT EXISTS (
-    SELECT FROM pg_constraint AS whole WHERE whole.oid = con.conparentid AND whole.confrelid IN {_TREE})
+con.confrelid IN {TREE} AND NOT EXISTS (
+    SELECT FROM pg_constraint AS whole WHERE whole.oid = con.conparentid AND whole.confrelid IN {TREE})
 """
 
 
@@ -212,7 +248,7 @@ class Risk:
 
 def storage_risks(connection: Connection, oid: int) -> list[Risk]:
     """Return what of a table is not kept like the ledger: unlogged, foreign, or in an inheritance child."""
-    return [Risk(*row) for row in connection.run(_STORAGE_RISKS.format(tree=_TREE), oid)]
+    return [Risk(*row) for row in connection.run(_STORAGE_RISKS.format(tree=TREE), oid)]
 
 
 _STORAGE_RISKS = """
@@ -263,7 +299,8 @@ SELECT con.conname::text, con.conrelid::regclass::text,
     con.confrelid::bigint,
     ARRAY(SELECT a.attname::text FROM unnest(con.confkey) WITH ORDINALITY AS k(number, place)
           JOIN pg_attribute AS a ON a.attrelid = con.confrelid AND a.attnum = k.number ORDER BY k.place),
-    con.convalidated OR NOT coalesce((to_jsonb(con) ->> 'conenforced')::boolean, true), con.conrelid IN {tree}
+    con.convalidated OR NOT coalesce((to_jsonb(con) ->> 'conenforced')::boolean, true), con.conrelid IN {tree},
+    coalesce((to_jsonb(con) ->> 'conperiod')::boolean, false)
 FROM pg_constraint AS con
 WHERE con.contype = 'f' AND {which}
 ORDER BY con.conname

@@ -47,6 +47,8 @@ _NARROWER: Mapping[Kind, frozenset[str]] = {
     Kind.FLOAT64: frozenset({"real"}),
 }
 _NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
+# The type without the limit holds more. Not so character(5), whose padding a text would keep or lose.
+_LIMITED = re.compile(r"(character varying|timestamp|time)(?:\(\d+\))?( with(?:out)? time zone)?")
 
 
 def wider_than(type_: LogicalType, found: str) -> bool:
@@ -56,6 +58,8 @@ def wider_than(type_: LogicalType, found: str) -> bool:
     if type_.kind is Kind.DECIMAL and (match := _NUMERIC.fullmatch(found)):
         precision, scale = int(match[1]), int(match[2])
         return type_.scale >= scale and type_.precision - type_.scale >= precision - scale
+    if match := _LIMITED.fullmatch(found):
+        return type_name(type_) == {"character varying": "text"}.get(match[1], f"{match[1]}{match[2]}")
     return found in _NARROWER.get(type_.kind, frozenset())
 
 

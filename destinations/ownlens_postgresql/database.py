@@ -10,7 +10,7 @@ from ownlens_plugins.errors import Rejected
 from . import sql
 from .config import PostgreSQLConfig
 from .connection import Connection, Connector
-from .errors import Context, DriverError, translate, unknown_commit, unreachable
+from .errors import Context, DriverError, Explain, translate, unknown_commit, unreachable
 
 OLDEST_VERSION = 15
 
@@ -22,8 +22,8 @@ class Database:
         self._config = config
         self._connector = Connector(config)
 
-    def context(self, table: str | None, *, references: bool = False) -> Context:
-        return Context(table, self._config.place, references)
+    def context(self, table: str | None, *, explain: Explain | None = None) -> Context:
+        return Context(table, self._config.place, explain)
 
     @contextmanager
     def transaction(self, context: Context, *, reading: bool = False) -> Iterator[Connection]:

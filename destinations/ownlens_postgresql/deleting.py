@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ownlens_plugins.api import LoadPlan
+from ownlens_plugins.contracts import TableContract
 from ownlens_plugins.errors import Rejected
 
 from . import sql
@@ -48,7 +49,7 @@ class Deleting:
     def _keep_referenced(self, keys: Sequence[ForeignKey]) -> None:
         # Locked before the look for children, and not after: a child that another session inserts in between would
         # make the DELETE fail, or go with it where the foreign key cascades.
-        self.connection.run(sql.lock_gone(self.table, self.plan.contract), slow=True)
+        self.connection.run(_lock_gone(self.table, self.plan.contract), slow=True)
         for key in keys:
             if not key.is_own:
                 self._keep(key)
@@ -58,16 +59,58 @@ class Deleting:
             pass
 
     def _keep(self, key: ForeignKey) -> int:
-        return self.connection.change(sql.keep_referenced(self.table, self.plan.contract, key), slow=True)
+        return self.connection.change(_keep_referenced(self.table, self.plan.contract, key), slow=True)
 
     def _delete(self) -> int:
         contract = self.plan.contract
         # One statement: rows that reference one another go together.
-        deleted = self.connection.change(sql.delete_gone(self.table, contract), slow=True)
-        free, left = self.connection.run(sql.count_gone(self.table, contract), slow=True)[0]
+        deleted = self.connection.change(_delete_gone(self.table, contract), slow=True)
+        free, left = self.connection.run(_count_gone(self.table, contract), slow=True)[0]
         if left:
             raise Rejected(
                 f"{self.plan.table}: postgresql deleted {free - left} of {free} rows; "
                 f"a trigger or rule of {self.table} keeps the others: disable it for the loader"
             )
         return deleted
+
+
+def _lock_gone(table: str, contract: TableContract) -> str:
+    """Return the statement that keeps others from referencing the rows that may go."""
+    return (
+        f"WITH locked AS (SELECT FROM {table} AS t JOIN {sql.GONE} AS g ON {sql.same_key(contract, 'g', 't')} "
+        f"ORDER BY {sql.listed(contract.key, 't')} FOR UPDATE OF t) SELECT count(*) FROM locked"
+    )
+
+
+def _keep_referenced(table: str, contract: TableContract, child: ForeignKey) -> str:
+    """Return the UPDATE that unfrees the rows that a row which stays references by a foreign key."""
+    stays = (
+        f"AND NOT EXISTS (SELECT FROM {sql.GONE} AS x WHERE x.{sql.FREE} AND {sql.same_key(contract, 'x', 'c')})"
+        if child.is_own
+        else ""
+    )
+    return (
+        f"UPDATE {sql.GONE} AS g SET {sql.FREE} = false FROM {table} AS t "
+        f"WHERE g.{sql.FREE} AND {sql.same_key(contract, 'g', 't')} "
+        f"AND EXISTS (SELECT FROM {child.child} AS c WHERE {_child_of_t(child)} {stays})"
+    )
+
+
+def _delete_gone(table: str, contract: TableContract) -> str:
+    return f"DELETE FROM {table} AS t USING {sql.GONE} AS g WHERE g.{sql.FREE} AND {sql.same_key(contract, 'g', 't')}"
+
+
+def _count_gone(table: str, contract: TableContract) -> str:
+    """Return the count of the rows that should have gone, and of those of them that the table still holds."""
+    return (
+        f"SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT FROM {table} AS t "
+        f"WHERE {sql.same_key(contract, 'g', 't')})) FROM {sql.GONE} AS g WHERE g.{sql.FREE}"
+    )
+
+
+def _child_of_t(key: ForeignKey) -> str:
+    signs = ["="] * len(key.columns)
+    if key.by_period:  # a row that covers part of a child's time may be one that the child needs
+        signs[-1] = "&&"
+    pairs = zip(key.columns, signs, key.parent_columns, strict=True)
+    return " AND ".join(f"c.{sql.quote(column)} {sign} t.{sql.quote(parent)}" for column, sign, parent in pairs)

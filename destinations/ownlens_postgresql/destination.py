@@ -13,7 +13,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from ownlens_plugins.api import Destination, LoadPlan, LoadResult
-from ownlens_plugins.contracts import Strategy
+from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import CommitUnknown, Rejected, Retryable
 from ownlens_plugins.faults import reach
 from ownlens_plugins.powers import SliceCounts, SqlValidationTarget
@@ -33,6 +33,7 @@ from .rights import Right, Rights, needed
 from .session import PostgreSQLSession
 from .tables import ensure_table
 from .validation import create_view, drop_stale_views, drop_view, validation_url
+from .violations import Violations
 
 Wanted = tuple[str, Strategy, bool, PostgreSQLOptions]
 
@@ -108,12 +109,24 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
             self._database, self.config, self._ledger, plan, options, self._forget_table, vouch, vouched=vouched
         )
 
+    def position(self, contract: TableContract) -> int:
+        """Return the highest sequence that the ledger holds of a table; 0 when it holds none."""
+        context = self._database.context(contract.table)
+        with self._database.transaction(context, reading=True) as connection:
+            try:
+                return self._ledger.position(connection, contract.table)
+            except Exception as error:
+                if is_missing(error):  # nothing was loaded into this database yet
+                    return 0
+                raise
+
     def release(self, plan: LoadPlan) -> LoadResult | None:
         options = self._options(plan)
         if not self._has_aside(plan.table):
             return None
         self._ensure(plan, options)
-        context = self._database.context(plan.table, references=options.enforces_references)
+        explain = Violations(self._database, self.config.db_schema, plan, options).explain
+        context = self._database.context(plan.table, explain=explain)
         with self._database.transaction(context) as connection:
             result = self._release(connection, plan, options)
             if result is None:
@@ -162,13 +175,7 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         context = self._database.context(plan.table)
         with self._database.transaction(context) as connection:
             self._require_rights(connection, context, plan, options)
-            complete = ensure_table(
-                connection,
-                self.config.db_schema,
-                plan.contract,
-                self._ledger,
-                references=options.enforces_references,
-            )
+            complete = ensure_table(connection, self.config.db_schema, plan, self._ledger, options)
             try:
                 self._database.commit(connection, context)
             except CommitUnknown as error:  # definitions can be made again without harm
@@ -198,8 +205,7 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         with self._database.transaction(self._database.context(plan.table), reading=True) as connection:
             if plan.table not in tables_named(connection, schema, [plan.table]):
                 return  # no load has made it yet
-            names = sql.listed(plan.contract.column_names)
-            for batch in connection.stream(f"SELECT {names} FROM {sql.qualified(schema, plan.table)}"):
+            for batch in connection.stream(sql.read(sql.qualified(schema, plan.table), plan.contract)):
                 yield as_contract(batch, plan.schema)
 
     def count(self, plan: LoadPlan) -> SliceCounts:

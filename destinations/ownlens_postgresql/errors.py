@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import adbc_driver_manager as adbc
@@ -53,12 +53,15 @@ class Diagnosis:
     """What a driver error says, without anything that could be a value of a row.
 
     `in_function` says that a function failed: one of a trigger's, since a load calls none of the database's own.
+    `schema` and `table` are where the constraint is.
     """
 
     sqlstate: str | None
     message: str
     constraint: str | None
     in_function: bool = False
+    schema: str | None = None
+    table: str | None = None
 
     def is_any(self, prefixes: tuple[str, ...]) -> bool:
         return self.sqlstate is not None and self.sqlstate.startswith(prefixes)
@@ -80,20 +83,25 @@ def diagnose(error: BaseException) -> Diagnosis:
         message = "a trigger's function refused a row"
     elif state is not None and state.startswith("22"):  # data exceptions quote the value
         message = _QUOTED.sub('"..."', message)
-    return Diagnosis(state, " ".join(message.split()), fields.get("PG_DIAG_CONSTRAINT_NAME"), in_function)
+    names = (fields.get(f"PG_DIAG_{name}_NAME") for name in ("CONSTRAINT", "SCHEMA", "TABLE"))
+    constraint, schema, table = names
+    return Diagnosis(state, " ".join(message.split()), constraint, in_function, schema, table)
 
 
 def _text(value: bytes | str) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
+Explain = Callable[[Diagnosis], OwnLensError | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where an error happened, as the message names it. `references` says that foreign keys are being kept."""
+    """Where an error happened, as the message names it. `explain` may know more about a violated constraint."""
 
     table: str | None
     place: str
-    references: bool = False
+    explain: Explain | None = None
 
     @property
     def where(self) -> str:
@@ -126,9 +134,8 @@ def translate(error: BaseException, context: Context) -> OwnLensError:
     where = context.where
     if found.sqlstate is None:
         return _without_state(error, context)
-    if found.sqlstate == FOREIGN_KEY_VIOLATION and context.references:
-        # Rows without parents were set aside before: a rival load has removed a parent since.
-        return Retryable(f"{where}: a referenced row vanished while the load ran ({found}); run it again")
+    if context.explain is not None and (explained := context.explain(found)):
+        return explained
     if found.in_function and found.is_any(("42",)):
         return Rejected(
             f"{where} refused: a trigger's function failed: {found}; a load's search_path holds the catalogue only: "

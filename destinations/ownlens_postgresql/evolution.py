@@ -1,23 +1,22 @@
-"""Widen what a table holds when its contract does: types, labels, NULL. No value that is there changes."""
+"""Let a table grow with its contract: columns, types, labels, NULL. No value that is there changes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from ownlens_plugins.contracts import Column, Kind, TableContract
-from ownlens_plugins.errors import Rejected, Retryable
+from ownlens_plugins.errors import Rejected
 
 from . import sql
-from .catalog import ExistingColumn, ExistingTable, LabelCheck, View, label_checks, views_of
+from .catalog import ExistingColumn, ExistingTable, LabelCheck, label_checks
 from .columns import is_floating, labels_constraint, type_name, wider_than
 from .connection import Connection
+from .dependents import PINNED, Dependent, dependents, require_none
 from .ledger import Ledger
-from .validation import PREFIX
 
 
 def can_widen(contract: TableContract, column: Column, found: ExistingColumn) -> bool:
     """Tell whether the column's type may become the contract's: no value is lost, and PostgreSQL can do it."""
-    return contract.schema_policy == "evolve" and not found.fixed and wider_than(column.type, found.type)
+    alterable = not (found.fixed or found.domain)
+    return contract.schema_policy == "evolve" and alterable and wider_than(column.type, found.type)
 
 
 def can_take_null(contract: TableContract, found: ExistingColumn) -> bool:
@@ -25,32 +24,50 @@ def can_take_null(contract: TableContract, found: ExistingColumn) -> bool:
     return contract.schema_policy == "evolve" and not found.not_null_for_good
 
 
-def widen_columns(
+def grow_columns(
     connection: Connection, schema: str, contract: TableContract, existing: ExistingTable, ledger: Ledger
 ) -> None:
-    """Give the columns the contract's types, and let them hold NULL, in the caller's transaction.
+    """Add the contract's new columns, widen types, and let columns hold NULL, in the caller's transaction.
+
+    What left the contract takes NULL from now on, as new rows have nothing for it.
 
     Raises:
-        Rejected: the table belongs to another role, or a view shows the column.
-        Retryable: a validation is looking at the column.
+        Rejected: the table belongs to another role, or something of others uses a column.
+        Retryable: a validation is looking at a column.
     """
-    columns = [
-        (column, existing.columns[column.name]) for column in contract.columns if column.name in existing.columns
-    ]
-    retyped = [(column, found) for column, found in columns if found.type != type_name(column.type)]
+    pairs = [(column, existing.columns[column.name]) for column in contract.columns if column.name in existing.columns]
+    retyped = [(column, found) for column, found in pairs if found.type != type_name(column.type)]
     clauses = [sql.set_type(column) for column, _ in retyped]
-    clauses += [sql.drop_not_null(column) for column, found in columns if found.required and column.nullable]
+    clauses += [sql.drop_not_null(column.name) for column, found in pairs if found.required and column.nullable]
+    clauses += [sql.drop_not_null(name) for name in _left(connection, contract, existing, ledger)]
+    clauses += [sql.add_column(column) for column in contract.columns if column.name not in existing.columns]
     if not clauses:
         return
     table = sql.qualified(schema, contract.table)
     change = sql.alter_table(table, clauses)
     if not existing.owned:
-        raise not_owned(contract, table, "has narrower columns than the contract", change)
-    _require_no_views(connection, contract, existing, [column for column, _ in retyped])
+        raise not_owned(contract, table, "lacks columns, or has narrower ones than the contract", change)
+    require_none(contract, _users(connection, existing, [column.name for column, _ in retyped]))
     alter(connection, ledger, contract, change)
     for column, found in retyped:
         if is_floating(column.type):
             ledger.quarantine.widen(connection, contract.table, column, found.type)
+
+
+def _left(connection: Connection, contract: TableContract, existing: ExistingTable, ledger: Ledger) -> list[str]:
+    """Return the required columns that left the contract and stay in the table."""
+    if contract.drop_columns:
+        return []  # they go with the rows of the load: see reshaping.py
+    former = ledger.former_columns(connection, contract.table, existing.oid)
+    return [
+        name
+        for name, found in existing.columns.items()
+        if name in former and name not in contract.column_names and found.required and not found.filled
+    ]
+
+
+def _users(connection: Connection, existing: ExistingTable, columns: list[str]) -> list[Dependent]:
+    return [each for each in dependents(connection, existing.oid, columns) if each.kind in PINNED]
 
 
 def alter(connection: Connection, ledger: Ledger, contract: TableContract, change: str) -> None:
@@ -66,32 +83,16 @@ def not_owned(contract: TableContract, table: str, lack: str, change: str) -> Re
     )
 
 
-def _require_no_views(
-    connection: Connection, contract: TableContract, existing: ExistingTable, columns: Iterable[Column]
-) -> None:
-    for view in views_of(connection, existing.oid, [column.name for column in columns]):
-        raise _shown(contract, view)
-
-
-def _shown(contract: TableContract, view: View) -> Rejected | Retryable:
-    where = f"{contract.table}: postgresql cannot widen column {view.column!r} while it is"
-    if view.name.startswith(PREFIX):
-        return Retryable(
-            f"{where} validated; run it again, or, if that validation was killed, run DROP VIEW {view.relation} first"
-        )
-    return Rejected(f"{where} shown by view {view.relation}; drop the view, load again, and make it anew")
-
-
 # --- labels
 
 
 def adapt_labels(
     connection: Connection, schema: str, contract: TableContract, existing: ExistingTable, ledger: Ledger
 ) -> None:
-    """Make the checks of labels those of the contract, unless it allows fewer than they do.
+    """Make the checks of labels those of the contract, unless rows have others.
 
     Raises:
-        Rejected: the contract lacks labels that the table has, or the table may not be changed.
+        Rejected: the contract lacks labels that rows have, or the table may not be changed.
     """
     table = sql.qualified(schema, contract.table)
     checks = label_checks(connection, existing.oid)
@@ -99,6 +100,7 @@ def adapt_labels(
         if column.type.kind in (Kind.ENUM, Kind.TEXT):
             found = [check for check in checks if check.column == column.name]
             if change := _label_change(contract, table, column, existing, found):
+                _require_labels(connection, contract, table, column, ledger)
                 alter(connection, ledger, contract, change)
 
 
@@ -112,16 +114,17 @@ def _label_change(
     lacks = is_enum and len(outdated) == len(found)
     if not outdated and (not lacks or (kept and column.name in existing.columns)):
         return None
-    _require_more_labels(contract, table, column, outdated)
+    _require_evolving(contract, table, column, outdated)
     added = [sql.add_labels(column)] if lacks else []
     change = sql.alter_table(table, [*(sql.drop_constraint(check.name) for check in outdated), *added])
     if outdated and not existing.owned:
-        raise not_owned(contract, table, "allows fewer labels than the contract", change)
+        raise not_owned(contract, table, "has other labels than the contract", change)
     return change
 
 
-def _require_more_labels(contract: TableContract, table: str, column: Column, outdated: list[LabelCheck]) -> None:
-    if outdated and (contract.schema_policy == "freeze" or not all(_allows_all(column, c) for c in outdated)):
+def _require_evolving(contract: TableContract, table: str, column: Column, outdated: list[LabelCheck]) -> None:
+    mine = all(labels_constraint(column, check.labels) == check.name for check in outdated)
+    if outdated and (contract.schema_policy == "freeze" or not mine):
         change = sql.alter_table(table, [sql.drop_constraint(check.name) for check in outdated])
         raise Rejected(
             f"{contract.table}: postgresql checks other labels of column {column.name!r} than the contract has; "
@@ -129,9 +132,15 @@ def _require_more_labels(contract: TableContract, table: str, column: Column, ou
         )
 
 
-def _allows_all(column: Column, check: LabelCheck) -> bool:
-    """Tell whether the contract allows all labels of a check, which must be one that was made here."""
-    labels = check.labels
-    if labels_constraint(column, labels) != check.name:
-        return False
-    return column.type.kind is Kind.TEXT or set(labels) <= set(column.type.labels)
+def _require_labels(
+    connection: Connection, contract: TableContract, table: str, column: Column, ledger: Ledger
+) -> None:
+    """Labels may leave once no row has them, nor one that waits for its parent."""
+    if column.type.kind is not Kind.ENUM:
+        return
+    waiting = ledger.quarantine.breaks_labels(connection, contract.table, column)
+    if waiting or connection.run(sql.breaks_labels(table, column), slow=True)[0][0]:
+        raise Rejected(
+            f"{contract.table}: postgresql table {table} has rows whose {column.name!r} is no label of the contract; "
+            "add the label, change these rows in the source and here, or load the table anew with --full-refresh"
+        )

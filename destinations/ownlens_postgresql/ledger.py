@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -114,27 +114,56 @@ class Ledger:
         for table, privileges in _PRIVILEGES.items():
             yield from (Right("TABLE", privilege, self.schema, table) for privilege in privileges)
 
-    def describe_table(self, connection: Connection, contract: TableContract, oid: int) -> None:
-        """Record a table and the contract it follows.
+    def describe_table(self, connection: Connection, contract: TableContract, oid: int, *, made: bool) -> None:
+        """Record a table, which may have been `made` just now, and the contract it follows.
 
-        The oid of a table that is known stays: only a load, which fills it, makes another table the known one.
+        The oid of a table that is known stays: only a load, which fills it, makes another table the known one. Columns
+        of older contracts stay too, without a type: they are the loader's to drop.
         """
         place = self._place(contract.table)
         known = connection.run(
             f"SELECT contract_fingerprint FROM {self._tables} WHERE table_schema = $1::text AND table_name = $2::text",
             *place,
         )
-        if known == [(contract.fingerprint,)]:
+        if known == [(contract.fingerprint,)] and not made:
             return  # an upsert would wait for a running load, which holds the row
+        former = "'{}'" if made else _FORMER
         connection.run(
-            f"INSERT INTO {self._tables} (table_schema, table_name, columns, contract_fingerprint, table_oid) "
+            f"INSERT INTO {self._tables} AS t (table_schema, table_name, columns, contract_fingerprint, table_oid) "
             "VALUES ($1::text, $2::text, $3::text::jsonb, $4::text, $5::bigint) ON CONFLICT (table_schema, table_name) "
-            "DO UPDATE SET columns = excluded.columns, contract_fingerprint = excluded.contract_fingerprint",
+            f"DO UPDATE SET columns = {former} || excluded.columns, "
+            "contract_fingerprint = excluded.contract_fingerprint",
             *place,
             json.dumps(contract.describe()["columns"]),
             contract.fingerprint,
             oid,
         )
+
+    def former_columns(self, connection: Connection, table: str, oid: int) -> dict[str, bool]:
+        """Return the columns that contracts of a table had so far, and whether the last one has them."""
+        return dict(
+            connection.run(
+                f"SELECT c.key, c.value <> 'null' FROM {self._tables} AS t CROSS JOIN jsonb_each(t.columns) AS c "
+                "WHERE t.table_schema = $1::text AND t.table_name = $2::text "
+                "AND coalesce(t.table_oid, $3::bigint) = $3::bigint",
+                *self._place(table),
+                oid,
+            )
+        )
+
+    def forget_columns(self, connection: Connection, table: str, names: Iterable[str]) -> None:
+        """Forget columns that were dropped: one of that name that comes later is somebody else's."""
+        connection.run(
+            f"UPDATE {self._tables} SET columns = columns - ARRAY(SELECT jsonb_array_elements_text($3::text::jsonb)) "
+            "WHERE table_schema = $1::text AND table_name = $2::text",
+            *self._place(table),
+            json.dumps(list(names)),
+        )
+
+    def position(self, connection: Connection, table: str) -> int:
+        """Return the highest sequence of a table's loads, 0 when there is none."""
+        query = f"SELECT max(sequence) FROM {self._loads} WHERE table_schema = $1::text AND table_name = $2::text"
+        return int(connection.run(query, *self._place(table))[0][0] or 0)
 
     def known(self, connection: Connection, table: str) -> Known | None:
         """Return what is recorded about a table."""
@@ -311,6 +340,8 @@ _PRIVILEGES: Mapping[str, tuple[str, ...]] = {
     "spared": ("SELECT", "INSERT", "DELETE"),
 }
 _KEPT_BY_TABLE = frozenset({"quarantine", "spared"})
+
+_FORMER = "(SELECT coalesce(jsonb_object_agg(name, NULL), '{}') FROM jsonb_object_keys(t.columns) AS name)"
 
 _RELATIONS = """
 SELECT c.relname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = $1::text

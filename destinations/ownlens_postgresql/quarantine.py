@@ -54,6 +54,15 @@ class Quarantine:
             slow=True,
         )
 
+    def breaks_labels(self, connection: Connection, table: str, column: Column) -> bool:
+        """Tell whether rows kept aside hold texts in a column that are no label of it."""
+        value = f"(q.staged_row ->> {literal(column.name)})"
+        query = (
+            f"SELECT EXISTS (SELECT FROM {self.relation} AS q WHERE q.table_schema = $1::text "
+            f"AND q.table_name = $2::text AND NOT ({sql.is_label(value, column)}))"
+        )
+        return bool(connection.run(query, *self._place(table))[0][0])
+
     def keep_orphans(self, connection: Connection, plan: LoadPlan) -> None:
         """Put the staged rows without a parent aside."""
         names = ", ".join(literal(column.name) for column in plan.contract.columns)

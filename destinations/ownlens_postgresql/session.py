@@ -16,6 +16,7 @@ from .connection import Connection
 from .database import Database
 from .identity import Identity
 from .ledger import Ledger
+from .violations import Violations
 
 
 class PostgreSQLSession(LoadSession):
@@ -49,7 +50,8 @@ class PostgreSQLSession(LoadSession):
 
     def commit(self, receipts: Sequence[Receipt]) -> LoadResult:
         parts = self._received(receipts)
-        context = self._database.context(self._plan.table, references=self._options.enforces_references)
+        explain = Violations(self._database, self._schema, self._plan, self._options).explain
+        context = self._database.context(self._plan.table, explain=explain)
         try:
             with self._database.transaction(context) as connection:
                 result = self._apply(connection, parts)

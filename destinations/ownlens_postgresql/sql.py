@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from ownlens_plugins.api import Covers
 from ownlens_plugins.contracts import Column, Kind, Reference, TableContract
 
-from .catalog import ForeignKey
 from .columns import labels_constraint, type_name
 from .config import OnConflict, PostgreSQLConfig
 
@@ -89,13 +88,13 @@ def settings(config: PostgreSQLConfig) -> str:
 
 def create_table(table: str, contract: TableContract) -> str:
     """Return the CREATE TABLE of a contract, without its foreign keys."""
-    columns = [_column(column) for column in contract.columns]
+    columns = [_column(column, nullable=column.nullable) for column in contract.columns]
     checks = [f"CONSTRAINT {quote(labels_constraint(c))} {_labels(c)}" for c in contract.columns if _is_enum(c)]
     return f"CREATE TABLE {table} ({', '.join([*columns, *checks, f'PRIMARY KEY ({listed(contract.key)})'])})"
 
 
-def _column(column: Column) -> str:
-    return f"{quote(column.name)} {type_name(column.type)}{'' if column.nullable else ' NOT NULL'}"
+def _column(column: Column, *, nullable: bool) -> str:
+    return f"{quote(column.name)} {type_name(column.type)}{'' if nullable else ' NOT NULL'}"
 
 
 def _is_enum(column: Column) -> bool:
@@ -103,11 +102,12 @@ def _is_enum(column: Column) -> bool:
 
 
 def _labels(column: Column) -> str:
-    return f"CHECK ({quote(column.name)} IN ({', '.join(literal(label) for label in column.type.labels)}))"
+    return f"CHECK ({is_label(quote(column.name), column)})"
 
 
-def add_columns(table: str, columns: Iterable[Column]) -> str:
-    return f"ALTER TABLE {table} {', '.join(f'ADD COLUMN {_column(column)}' for column in columns)}"
+def is_label(value: str, column: Column) -> str:
+    """Return the condition that a text is one of an enum column's labels."""
+    return f"{value} IN ({', '.join(literal(label) for label in column.type.labels)})"
 
 
 def alter_table(table: str, clauses: Iterable[str]) -> str:
@@ -119,16 +119,44 @@ def set_type(column: Column) -> str:
     return f"ALTER COLUMN {quote(column.name)} TYPE {type_name(column.type)}"
 
 
-def drop_not_null(column: Column) -> str:
-    return f"ALTER COLUMN {quote(column.name)} DROP NOT NULL"
+def convert(column: Column) -> str:
+    """Return the clause that gives a column another kind of type. All its values become NULL: rows are to follow."""
+    return f"{set_type(column)} USING NULL::{type_name(column.type)}"
+
+
+def set_not_null(name: str) -> str:
+    return f"ALTER COLUMN {quote(name)} SET NOT NULL"
+
+
+def drop_not_null(name: str) -> str:
+    return f"ALTER COLUMN {quote(name)} DROP NOT NULL"
+
+
+def drop_column(name: str) -> str:
+    return f"DROP COLUMN {quote(name)}"
+
+
+def add_column(column: Column, *, nullable: bool = False) -> str:
+    """Return the clause for a new column, `nullable` also where the contract's is not."""
+    return f"ADD COLUMN {_column(column, nullable=nullable or column.nullable)}"
+
+
+def add_primary_key(contract: TableContract) -> str:
+    return f"ADD PRIMARY KEY ({listed(contract.key)})"
+
+
+def breaks_labels(table: str, column: Column) -> str:
+    """Return the SELECT that tells whether rows of a table hold texts that are no label."""
+    return f"SELECT EXISTS (SELECT FROM {table} AS t WHERE NOT ({is_label(f't.{quote(column.name)}', column)}))"
 
 
 def drop_constraint(name: str) -> str:
     return f"DROP CONSTRAINT {quote(name)}"
 
 
-def add_labels(column: Column) -> str:
-    return f"ADD CONSTRAINT {quote(labels_constraint(column))} {_labels(column)}"
+def add_labels(column: Column, *, validated: bool = True) -> str:
+    """Return the clause for a column's check of labels. Not validated, it holds for new rows only."""
+    return f"ADD CONSTRAINT {quote(labels_constraint(column))} {_labels(column)}{'' if validated else ' NOT VALID'}"
 
 
 def add_foreign_key(table: str, reference: Reference, parent: str, *, validated: bool) -> str:
@@ -143,13 +171,19 @@ def validate_constraint(table: str, name: str) -> str:
     return f"ALTER TABLE {table} VALIDATE CONSTRAINT {quote(name)}"
 
 
-def has_orphans(table: str, reference: Reference, parent: str) -> str:
-    """Return the SELECT that tells whether rows of a table lack their parents."""
+def has_orphans(table: str, reference: Reference, parent: str, cast: str = "") -> str:
+    """Return the SELECT that tells whether rows of a table lack their parents. `cast` is put behind a child's value."""
     child = f"c.{quote(reference.column)}"
     return (
         f"SELECT EXISTS (SELECT FROM {table} AS c WHERE {child} IS NOT NULL "
-        f"AND NOT EXISTS (SELECT FROM {parent} AS p WHERE p.{quote(reference.parent_column)} = {child}))"
+        f"AND NOT EXISTS (SELECT FROM {parent} AS p WHERE p.{quote(reference.parent_column)} = {child}{cast}))"
     )
+
+
+def read(table: str, contract: TableContract) -> str:
+    """Return the SELECT of a table's rows. Of a domain's values it takes the type below, which the driver knows."""
+    columns = (f"{quote(column.name)}::{type_name(column.type)} AS {quote(column.name)}" for column in contract.columns)
+    return f"SELECT {', '.join(columns)} FROM {table}"
 
 
 # --- staging
@@ -160,12 +194,15 @@ def create_stage(contract: TableContract, names: Iterable[str]) -> str:
     return f"CREATE TEMP TABLE {quote(STAGE_NAME)} ({', '.join(columns)}, {KEPT} bigint, {REASON} text) ON COMMIT DROP"
 
 
-def mark_orphans(reference: Reference, parents: Sequence[str]) -> str:
-    """Return the UPDATE that gives a reason to staged rows whose parent is in none of the relations `parents`."""
+def mark_orphans(reference: Reference, parents: Sequence[str], cast: str = "") -> str:
+    """Return the UPDATE that gives a reason to staged rows whose parent is in none of the relations `parents`.
+
+    `cast` is put behind a child's value.
+    """
     column, parent_column = quote(reference.column), quote(reference.parent_column)
     reason = f"{reference.column}: no such row in {reference.table}.{reference.parent_column}"
     missing = " ".join(
-        f"AND NOT EXISTS (SELECT FROM {parent} AS p WHERE p.{parent_column} = s.{column}"
+        f"AND NOT EXISTS (SELECT FROM {parent} AS p WHERE p.{parent_column} = s.{column}{cast}"
         f"{f' AND p.{REASON} IS NULL' if parent == STAGE else ''})"
         for parent in parents
     )
@@ -318,39 +355,6 @@ def create_gone(table: str, contract: TableContract, scope: str, *, waiting_stay
     )
 
 
-def lock_gone(table: str, contract: TableContract) -> str:
-    """Return the statement that keeps others from referencing the rows that may go."""
-    return (
-        f"WITH locked AS (SELECT FROM {table} AS t JOIN {GONE} AS g ON {same_key(contract, 'g', 't')} "
-        f"ORDER BY {listed(contract.key, 't')} FOR UPDATE OF t) SELECT count(*) FROM locked"
-    )
-
-
-def keep_referenced(table: str, contract: TableContract, child: ForeignKey) -> str:
-    """Return the UPDATE that unfrees the rows that a row which stays references by a foreign key."""
-    stays = (
-        f"AND NOT EXISTS (SELECT FROM {GONE} AS x WHERE x.{FREE} AND {same_key(contract, 'x', 'c')})"
-        if child.is_own
-        else ""
-    )
-    return (
-        f"UPDATE {GONE} AS g SET {FREE} = false FROM {table} AS t WHERE g.{FREE} AND {same_key(contract, 'g', 't')} "
-        f"AND EXISTS (SELECT FROM {child.child} AS c WHERE {_child_of_t(child)} {stays})"
-    )
-
-
-def delete_gone(table: str, contract: TableContract) -> str:
-    return f"DELETE FROM {table} AS t USING {GONE} AS g WHERE g.{FREE} AND {same_key(contract, 'g', 't')}"
-
-
-def count_gone(table: str, contract: TableContract) -> str:
-    """Return the count of the rows that should have gone, and of those of them that the table still holds."""
-    return (
-        f"SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT FROM {table} AS t "
-        f"WHERE {same_key(contract, 'g', 't')})) FROM {GONE} AS g WHERE g.{FREE}"
-    )
-
-
 def same_key(contract: TableContract, one: str, other: str) -> str:
     """Return the condition that two aliases have one key."""
     return " AND ".join(f"{one}.{quote(name)} = {other}.{quote(name)}" for name in contract.key)
@@ -362,8 +366,3 @@ def same_stored_key(contract: TableContract, stored: str, alias: str) -> str:
     return " AND ".join(
         f"({stored} ->> {literal(c.name)})::{type_name(c.type)} = {alias}.{quote(c.name)}" for c in columns
     )
-
-
-def _child_of_t(key: ForeignKey) -> str:
-    pairs = zip(key.columns, key.parent_columns, strict=True)
-    return " AND ".join(f"c.{quote(column)} = t.{quote(parent)}" for column, parent in pairs)

@@ -85,12 +85,12 @@ REFUSALS: list[tuple[str, TableContract, str]] = [
     (
         "ALTER TABLE samples DROP day",
         sample_contract(),
-        "lacks column 'day', which is not nullable; add it",
+        r"lacks column 'day', which is not nullable; make it date\? in the contract, or load it with --full-refresh",
     ),
     (
         "ALTER TABLE samples ALTER medium TYPE bigint",
         sample_contract(),
-        "has column 'medium' of type bigint, but the contract needs integer; change one of them",
+        "has column 'medium' of type bigint, but the contract needs integer; change the contract, or load",
     ),
     (
         "ALTER TABLE samples ALTER amount TYPE numeric(10,5)",
@@ -100,7 +100,7 @@ REFUSALS: list[tuple[str, TableContract, str]] = [
     (
         "ALTER TABLE samples ALTER title SET NOT NULL",
         sample_contract(schema_policy="freeze"),
-        "does not allow NULL in column 'title'; drop",
+        "does not allow NULL in column 'title'; make it text in the contract, or load it with --full-refresh",
     ),
     (
         "ALTER TABLE samples ADD more int NOT NULL",
@@ -116,8 +116,18 @@ REFUSALS: list[tuple[str, TableContract, str]] = [
     ("DROP TABLE samples; CREATE VIEW samples AS SELECT 1 AS id", sample_contract(), "is not a table; rename"),
     (
         "SELECT 1",
-        sample_contract(columns={**EVERY_TYPE, "status": "enum(draft, live)?"}),
+        sample_contract(columns={**EVERY_TYPE, "status": "enum(draft, live)?"}, schema_policy="freeze"),
         "checks other labels of column 'status' than the contract has; run ALTER TABLE .* DROP CONSTRAINT",
+    ),
+    (
+        "ALTER TABLE samples DROP day, ALTER medium TYPE bigint, ADD more int NOT NULL",
+        sample_contract(schema_policy="freeze"),
+        "requires column 'more'",
+    ),
+    (
+        "ALTER TABLE samples DROP day, ALTER medium TYPE bigint, ALTER amount TYPE numeric",
+        sample_contract(),
+        "lacks column 'day', .*'medium' of type bigint, .*'amount' of type numeric, .*--full-refresh",
     ),
 ]
 

@@ -90,8 +90,6 @@ NARROWINGS: list[tuple[str, str]] = [
     ("decimal(9,4)?", "decimal(9,2)?"),
     ("decimal(9,2)?", "decimal(9,4)?"),
     ("decimal(9,4)?", "decimal(8,4)?"),
-    ("enum(a, b)?", "enum(a, c)?"),
-    ("enum(a, b)?", "enum(a)?"),
     ("int32?", "float64?"),
     ("int32?", "text?"),
     ("array<int64>?", "array<int32>?"),
@@ -103,7 +101,7 @@ NARROWINGS: list[tuple[str, str]] = [
 def test_what_could_lose_a_value_is_refused(either: Store, old: str, new: str) -> None:
     either.load(rows_of(None), contract=contract_of(old))
     before = columns_of(either)
-    with pytest.raises(Rejected, match=r"change one of them|run ALTER TABLE .* DROP CONSTRAINT"):
+    with pytest.raises(Rejected, match="load it with --full-refresh"):
         either.load([], contract=contract_of(new), sequence=2)
     assert columns_of(either) == before
 
@@ -128,7 +126,7 @@ def test_an_open_that_ends_midway_changes_nothing_and_the_next_one_does_all(eith
     wide = sample_contract(columns={**EVERY_TYPE, "medium": "int64?", "title": "enum(x)?"})
     either.load(titled(sample_rows(3)), contract=narrow)
     before = columns_of(either)
-    with pytest.raises(Rejected, match="23514"):
+    with pytest.raises(Rejected, match="'title' is no label"):
         either.load([], contract=wide, sequence=2)
     assert columns_of(either) == before
     either.sql("UPDATE samples SET title = 'x'")
@@ -242,7 +240,7 @@ def test_a_view_of_the_column_is_named(either: Store) -> None:
     either.load(rows_of(1), contract=contract_of("int16?"))
     either.sql("CREATE VIEW shown AS SELECT * FROM samples")
     wide = contract_of("int64?")
-    with pytest.raises(Rejected, match=r"shown by view public\.shown; drop the view, load again, and make it anew"):
+    with pytest.raises(Rejected, match=r"view public\.shown uses them; .* run DROP VIEW public\.shown, and load"):
         either.load([], contract=wide, sequence=2)
     either.sql("DROP VIEW shown")
     assert either.load(rows_of(2**40, first=3), contract=wide, sequence=2).inserted == 3
@@ -256,10 +254,10 @@ def test_a_validation_s_view_is_waited_for(either: Store) -> None:
 
 
 IMMOVABLE = [
-    ("v smallint, PRIMARY KEY (id, v)) PARTITION BY RANGE (v", "int64", "change one of them"),
-    ("v smallint PRIMARY KEY", "int16?", "drop NOT NULL there, or make it int16"),
-    ("v bigint GENERATED ALWAYS AS IDENTITY", "int64?", "drop NOT NULL there, or make it int64"),
-    ("v smallint, g int GENERATED ALWAYS AS (v + 1) STORED", "int64?", "0A000.*make it anew"),
+    ("v smallint, PRIMARY KEY (id, v)) PARTITION BY RANGE (v", "int64", "change the contract, or load it with"),
+    ("v smallint PRIMARY KEY", "int16?", "make it int16 in the contract, or load it"),
+    ("v bigint GENERATED ALWAYS AS IDENTITY", "int64?", "identity column 'v', which .* never NULL; .* DROP IDENTITY"),
+    ("v smallint, g int GENERATED ALWAYS AS (v + 1) STORED", "int64?", "generated column g uses .* DROP COLUMN g"),
 ]
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from uuid import UUID
+
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from ownlens_plugins import faults
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import CommitUnknown
 
 from . import comparing, schema, sql
-from .client import DIFFERENT_COLUMNS, UNKNOWN_SETTING, has_code
+from .client import CANNOT_FOLLOW, DIFFERENT_COLUMNS, UNKNOWN_SETTING, has_code
 from .ledger import NO_TABLE
 from .preparing import sides_of
 from .redo import Redo
+from .shape import find_shape
 from .target import Target
+
+logger = logging.getLogger("ownlens.clickhouse")
 
 
 def apply(target: Target, redo: Redo, stage: str) -> UUID:
@@ -103,17 +109,29 @@ def _overwrite(target: Target, redo: Redo, stage: str) -> None:
     faults.reach("after_commit")
     if target.uuid_of(target.table) != entry.stage:
         raise CommitUnknown(f"{target.table}: clickhouse does not show the new table yet; run the load again")
-    _dress(target)
+    _dress(target, stage)
 
 
-def _dress(target: Target) -> None:
+def _dress(target: Target, former: str) -> None:
     # What the staged table could not have: a TTL, which could drop rows before they are counted, and hidden columns
-    # that take part in an insert.
+    # that take part in an insert. The table that was there before has the staged one's name by now.
     flags = [column for column in target.definition.columns if column.is_flag]
     if flags:
         target.store.run(sql.hide_columns(target.name, flags))
     if target.definition.ttl:
         target.store.run(sql.change_ttl(target.name, target.definition.ttl))
+    elif shape := find_shape(target.store, former):
+        _keep_ttl(target, shape.ttl)
+
+
+def _keep_ttl(target: Target, ttl: str) -> None:
+    try:
+        if ttl:
+            target.store.run(sql.change_ttl(target.name, ttl))
+    except ClickHouseError as error:
+        if not has_code(error, *CANNOT_FOLLOW):
+            raise
+        logger.warning("%s: clickhouse: the new table goes without TTL %s, which does not fit it", target.table, ttl)
 
 
 def _empty(target: Target, stage: str, partitions: Iterable[str]) -> None:
@@ -136,9 +154,8 @@ def _copy(target: Target, stage: str, statement: str) -> None:
     try:
         target.store.run(statement)
     except Exception as error:
-        if not has_code(error, DIFFERENT_COLUMNS):
+        if not has_code(error, DIFFERENT_COLUMNS) or not schema.align(target, stage):
             raise
-        schema.align(target, stage)
         target.store.run(statement)
     faults.reach("commit_sent")
 

@@ -23,7 +23,7 @@ from .config import ClickHouseConfig
 # The first four keep ClickHouse from changing values or hiding them in a queue. The deletes must be done, and their
 # sub-queries answered, before the statement returns; a load may span more partitions than an interactive insert may.
 # A key is one row also when older versions of it lie in other partitions, and what a join does not find is no NULL:
-# a user's profile may say otherwise.
+# a user's profile may say otherwise. Statements about 1,700 columns with long names exceed the usual size.
 SETTINGS: dict[str, Any] = {
     "async_insert": 0,
     "input_format_null_as_default": 0,
@@ -34,6 +34,7 @@ SETTINGS: dict[str, Any] = {
     "max_partitions_per_insert_block": 0,
     "do_not_merge_across_partitions_select_final": 0,
     "join_use_nulls": 0,
+    "max_query_size": 100_000_000,
     "allow_suspicious_low_cardinality_types": 1,
     "enable_time_time64_type": 1,
     "output_format_arrow_string_as_string": 1,
@@ -41,6 +42,10 @@ SETTINGS: dict[str, Any] = {
 }
 UNKNOWN_TABLE, UNKNOWN_DATABASE, TABLE_EXISTS, ACCESS_DENIED = 60, 81, 57, 497
 UNKNOWN_COLUMN, UNKNOWN_SETTING, DIFFERENT_COLUMNS = 47, 115, 122
+# A partition does not fit the table that it is to be attached to: columns, or anything else of the two definitions.
+UNLIKE = (DIFFERENT_COLUMNS, 36)
+# A column that keys, indexes, projections, views or other columns are made of.
+CANNOT_FOLLOW = (36, 44, 47, 48, 122, 524)
 
 
 class ClientPool:

@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from ownlens_plugins import faults
 from ownlens_plugins.api import Destination, LoadPlan, LoadResult, LoadSession, new_attempt
-from ownlens_plugins.contracts import Strategy
+from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import OwnLensError, Rejected
 from ownlens_plugins.powers import SliceCounts, SqlValidationTarget
 
-from . import attempts, covering, reading, schema, settling, sql
+from . import attempts, covering, reading, schema, settling, sql, staging
 from .attempts import Internal, parse
 from .client import Store
 from .config import ClickHouseConfig, ClickHouseOptions
@@ -23,6 +23,7 @@ from .failures import reported
 from .ledger import Ledger, Standing
 from .lives import standing as standing_of
 from .session import ClickHouseSession, ReplaySession
+from .staging import Blueprint
 from .target import Target
 from .turns import turn
 
@@ -44,11 +45,16 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         self._store = Store(config)
         self._ledger = Ledger(self._store)
         self._has_database = False
-        self._ensured: dict[str, tuple[Any, ...]] = {}
+        self._told: set[str] = set()
 
     def check(self) -> None:
         with reported(self.config, self.name):
             self._store.rows("SELECT 1")
+
+    def position(self, contract: TableContract) -> int:
+        """Return the highest sequence that the ledger holds of a table; 0 when it holds none."""
+        with reported(self.config, contract.table):
+            return self._ledger.position(contract.table)
 
     def find_commit(self, plan: LoadPlan) -> LoadResult | None:
         target = self._target(plan)
@@ -79,9 +85,9 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         if result is not None:
             attempts.end(own.attempt)
             return ReplaySession(result)
-        self._ensure_table(target, plan)
+        blueprint = self._blueprint(target, plan, own)
         faults.reach("stage_open")
-        return ClickHouseSession(target, plan, own)
+        return ClickHouseSession(target, plan, blueprint, own)
 
     def _cleared(self, target: Target, own: Internal) -> Standing:
         leftovers = target.survey().leftovers
@@ -105,13 +111,14 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         self._ledger.create(replicated=definition.replicated, cluster=definition.cluster)
         self._has_database = True
 
-    def _ensure_table(self, target: Target, plan: LoadPlan) -> None:
-        replaced = plan.strategy is Strategy.OVERWRITE
-        shape = (target.definition, plan.contract.schema_policy, replaced)
-        here = target.uuid_of(target.table)
-        if here is None or self._ensured.get(plan.table) != (*shape, here):
-            schema.ensure(target, replaced=replaced)
-            self._ensured[plan.table] = (*shape, target.uuid_of(target.table))
+    def _blueprint(self, target: Target, plan: LoadPlan, own: Internal) -> Blueprint:
+        shape = schema.ensure(target, replaced=plan.strategy is Strategy.OVERWRITE)
+        if plan.table not in self._told:
+            self._told.add(plan.table)
+            staging.tell(target, shape)
+        if covering.exchanges(plan):
+            return staging.replacing(target, shape, own, plan.sequence)
+        return staging.landing(target, shape, plan.sequence)
 
     def read(self, plan: LoadPlan) -> pa.RecordBatchReader:
         return reading.read(self._target(plan), uuid_as=_options(plan).uuid_as)
@@ -169,10 +176,16 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         """Close the clients. When all are closed, another process may open the embedded engine's folder."""
         self._store.close()
         self._has_database = False
-        self._ensured.clear()
 
     def _target(self, plan: LoadPlan) -> Target:
-        return Target(self._store, self._ledger, plan.contract, define(plan), replaces=covering.exchanges(plan))
+        return Target(
+            self._store,
+            self._ledger,
+            plan.contract,
+            define(plan),
+            replaces=covering.exchanges(plan),
+            anew=plan.full_refresh and plan.strategy is Strategy.OVERWRITE,
+        )
 
 
 def _options(plan: LoadPlan) -> ClickHouseOptions:

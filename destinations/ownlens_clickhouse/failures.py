@@ -11,6 +11,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, ProgrammingErr
 
 from ownlens_plugins.errors import CommitUnknown, OwnLensError, Rejected, Retryable
 
+from . import sql
 from .config import ClickHouseConfig
 
 # Codes of ClickHouse's ErrorCodes.cpp. Anything not listed is a refusal of the statement or its data.
@@ -49,6 +50,7 @@ _CURES = {
     243: "free disk space of the server",
 }
 _READ_ONLY = 164
+_BROKEN_CONSTRAINT = 469
 _WRONG_LOGIN = frozenset({192, 193, 194, 516})
 _NOT_ALLOWED = frozenset({497})
 # Messages of these codes speak of names and types only; others may quote a row.
@@ -59,6 +61,14 @@ _TLS_PROBLEMS = {
     "CERTIFICATE_VERIFY_FAILED": "has a certificate that is not trusted or not for this host; check host and ca_cert",
     "WRONG_VERSION_NUMBER": "does not speak TLS on this port; check port and secure",
 }
+
+
+def may_pass(error: Exception) -> bool:
+    """Tell whether the same statement may succeed later, by itself."""
+    if not isinstance(error, ClickHouseError):
+        return False
+    code = _code(error)
+    return code is None or code in _TRY_AGAIN or code in _WRONG_LOGIN or code in _NOT_ALLOWED or code == _READ_ONLY
 
 
 @contextmanager
@@ -97,6 +107,13 @@ def _translated(config: ClickHouseConfig, subject: str, error: Exception) -> Own
         return _unreachable(config, subject, error)
     if code in _WRONG_LOGIN:
         return Rejected(f"{subject}: clickhouse at {config.place} refused user {config.user!r}; check the credentials")
+    if code == _BROKEN_CONSTRAINT:
+        found = re.search(r"Constraint (`?.+?`?) for table", str(error))
+        name = found[1] if found else "of its own"
+        return Rejected(
+            f"{subject}: clickhouse: rows break the table's constraint {name}; correct the rows at the source, or run "
+            f"ALTER TABLE {sql.identifier(config.database)}.{sql.identifier(subject)} DROP CONSTRAINT {name}"
+        )
     if code in _NOT_ALLOWED:
         return Rejected(
             f"{subject}: clickhouse user {config.user!r} lacks a privilege on {config.database!r} "

@@ -168,6 +168,16 @@ class Ledger:
         self._widen()
         return self._entry("ORDER BY `life` DESC, `sequence` DESC LIMIT 1", table=table)
 
+    def position(self, table: str) -> int:
+        """Return the highest sequence of a table in all its lives; 0 when there is none, or no ledger yet."""
+        query = f"SELECT max(`sequence`) FROM {self._name} WHERE `table` = {{table:String}}"
+        try:
+            return int(self._store.rows(query, table=table)[0][0])
+        except Exception as error:
+            if has_code(error, UNKNOWN_TABLE, UNKNOWN_DATABASE):
+                return 0
+            raise
+
     def entry(self, table: str, life: int, sequence: int) -> Entry | None:
         """Return one load of one life of a table; None when it was not applied then."""
         return self._entry(

@@ -24,7 +24,7 @@ def standing(target: Target, sequence: int) -> Standing:
     if newest is None:
         return Standing()
     anew = _is_known_anew(target.survey(), newest)
-    if anew is False and target.is_empty() and target.definition.ttl is None:
+    if anew is False and target.is_empty() and not target.moments():
         # What a rival is about to take out is recorded at the staged rows first, and in the ledger afterwards.
         anew = _was_emptied(target, target.survey(), newest)
         if target.ledger.newest(target.table) != newest:
@@ -61,7 +61,7 @@ def _is_anew(target: Target, newest: Entry, rows: int) -> bool:
     if rows == 0:
         return expected > 0 or newest.target != NO_TABLE
     # Rows whose time is over may have gone since.
-    if newest.target == NO_TABLE or rows == expected or (target.definition.ttl is not None and rows < expected):
+    if newest.target == NO_TABLE or rows == expected or (rows < expected and target.moments()):
         return False
     if target.replaces:
         return True

@@ -36,7 +36,8 @@ def prepared(part: StagedPart, contract: TableContract, *, uuid_as: UuidAs) -> I
     """Open a part for inserting.
 
     The staged bytes are sent as they are, unless a list is NULL, which ClickHouse would take for an empty list, UUIDs
-    are to be kept as text, or the contract has widened a number since: ClickHouse's own conversions are not all exact.
+    are to be kept as text, the contract has widened a number since (ClickHouse's own conversions are not all exact), or
+    the set is older than a column: that is NULL, whatever default the table has.
 
     Raises:
         Rejected: the part has not the contract's columns and types, which ClickHouse would convert without a word, or
@@ -46,11 +47,11 @@ def prepared(part: StagedPart, contract: TableContract, *, uuid_as: UuidAs) -> I
     with _readable(part, contract):
         schema, rows = _inside(part)
         present = _present(schema, contract)
-        rewritten = _has_null_lists(part, contract, present)
+        rewritten = len(present) < len(contract.columns) or _has_null_lists(part, contract, present)
     as_text = uuid_as == "string" and any(is_uuid(column) for column in present)
     if as_text or rewritten or _is_older(schema, present):
         with _rewritten(part, contract, present, as_text=as_text) as file:
-            yield Prepared(file, (*(column.name for column in present), *map(flag, flagged(contract))), rows)
+            yield Prepared(file, (*contract.column_names, *map(flag, flagged(contract))), rows)
         return
     where, path = filesystem(part.uri)
     with where.open_input_file(path) as source:
@@ -147,8 +148,11 @@ def _adapted(batch: pa.RecordBatch, contract: TableContract, *, as_text: bool) -
     columns: dict[str, Any] = {}
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
         columns[name] = uuid_text(array) if as_text and is_uuid(contract.column(name)) else array
+    for column in contract.columns:
+        if column.name not in columns:
+            columns[column.name] = pa.nulls(batch.num_rows, column.type.arrow)
     for name in flagged(contract):
-        columns[flag(name)] = columns[name].is_null() if name in columns else pa.array([True] * batch.num_rows)
+        columns[flag(name)] = columns[name].is_null()
     return pa.RecordBatch.from_pydict(columns)
 
 

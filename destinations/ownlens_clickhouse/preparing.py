@@ -135,8 +135,7 @@ def _stage_what_stays(target: Target, sides: Sides, leaving: str, stage: str) ->
     schema.align(target, stage)
     columns = sql.identifiers(schema.stored(target))
     target.store.run(
-        f"INSERT INTO {target.store.name(stage)} ({columns}) SETTINGS insert_allow_materialized_columns = 1 "
-        f"SELECT {columns} FROM {target.name} FINAL "
+        f"{sql.copy(target.store.name(stage), target.name, columns)} FINAL "
         f"WHERE _partition_id IN ({comparing.literals(partitions)}) AND ({sides.keys}) NOT IN ({leaving})"
     )
     return partitions

@@ -30,11 +30,10 @@ class Redo:
     exchanges: bool
     replaced: tuple[str, ...] = ()
 
-    def text(self) -> str:
-        """Return the record as it is written into the comment."""
-        return _SIGN + json.dumps(
-            {**asdict(self.entry), "exchanges": self.exchanges, "replaced": self.replaced}, default=str
-        )
+    def text(self, note: str = "") -> str:
+        """Return the record as it is written into the comment, behind the note that the table's owner wrote there."""
+        record = {**asdict(self.entry), "exchanges": self.exchanges, "replaced": self.replaced}
+        return (f"{note}\n" if note else "") + _SIGN + json.dumps(record, default=str)
 
     def is_for(self, target: UUID | None, standing: Standing) -> bool:
         """Tell whether the load is still to be applied to the table of this UUID.
@@ -53,11 +52,17 @@ class Redo:
         return shown and entry.life == standing.life and entry.sequence >= standing.position
 
 
+def note_of(comment: str) -> str:
+    """Return what a table's owner wrote into its comment."""
+    return comment.rpartition(_SIGN)[0].removesuffix("\n") if _SIGN in comment else comment
+
+
 def read_redo(comment: str) -> Redo | None:
     """Return the load that a table's comment records as begun; None when it records none."""
-    if not comment.startswith(_SIGN):
+    _, sign, record = comment.rpartition(_SIGN)
+    if not sign:
         return None
-    values = json.loads(comment.removeprefix(_SIGN))
+    values = json.loads(record)
     # Records of older versions have neither: an overwrite was the only load that exchanged.
     exchanges = bool(values.pop("exchanges", values["strategy"] == Strategy.OVERWRITE))
     replaced = tuple(values.pop("replaced", ()))

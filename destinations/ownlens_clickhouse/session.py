@@ -17,6 +17,7 @@ from .attempts import Internal, parse
 from .failures import reported, unknown_outcome
 from .ledger import Standing, entry_for
 from .redo import Redo
+from .staging import Blueprint
 from .target import Target
 from .turns import take, turn
 from .writer import writer_for
@@ -25,11 +26,11 @@ from .writer import writer_for
 class ClickHouseSession(LoadSession):
     """Loads one plan. Until the redo record is written nothing is visible; from then on it can only be finished."""
 
-    def __init__(self, target: Target, plan: LoadPlan, label: Internal) -> None:
+    def __init__(self, target: Target, plan: LoadPlan, blueprint: Blueprint, label: Internal) -> None:
         self._target = target
         self._plan = plan
         self._label = label
-        self._writer = writer_for(plan, target.store.config, label)
+        self._writer = writer_for(plan, target.store.config, blueprint, label)
         # A session that nobody closes must not look alive for as long as the process lives.
         weakref.finalize(self, attempts.end, label.attempt)
 
@@ -57,7 +58,7 @@ class ClickHouseSession(LoadSession):
 
     def _united(self, receipts: Sequence[Receipt]) -> Internal:
         tables = [str(receipt.payload["table"]) for receipt in receipts]
-        first, *others = tables or [self._writer.new_table(self._target.store)]
+        first, *others = tables or [self._writer.new_part(self._target.store)]
         for other in others:
             self._target.store.run(sql.attach_all(self._target.store.name(first), self._target.store.name(other)))
         return _named(first)
@@ -66,7 +67,8 @@ class ClickHouseSession(LoadSession):
         """Return the table that is to land: that of the staged rows, or of a merge one that is empty yet."""
         if self._plan.strategy is not Strategy.UPSERT or covering.exchanges(self._plan):
             return staged
-        return _named(self._writer.new_table(self._target.store, self._target.definition))
+        # Rows that stay may break a constraint that is younger than they are; staged ones were checked as parts.
+        return _named(self._writer.new_table(self._target.store, checked=False))
 
     def _begin(self, staged: str, stage: str, standing: Standing) -> Redo:
         target, plan = self._target, self._plan

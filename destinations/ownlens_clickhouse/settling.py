@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
 from ownlens_plugins import faults
 from ownlens_plugins.api import new_attempt
-from ownlens_plugins.errors import CommitUnknown, Retryable
+from ownlens_plugins.errors import CommitUnknown, Rejected, Retryable
 
-from . import applying, attempts, sql
+from . import applying, attempts, restaging, sql
 from .attempts import Internal
-from .client import ACCESS_DENIED, has_code
+from .client import ACCESS_DENIED, UNLIKE, has_code
+from .failures import may_pass
 from .ledger import Entry, Standing
 from .lives import standing as standing_of
 from .redo import Redo
@@ -21,8 +24,18 @@ PAUSE = 0.05
 
 
 def finish(target: Target, redo: Redo, stage: str) -> Entry:
-    """Make a begun load visible, record it, and return its entry in the ledger."""
-    shown = applying.apply(target, redo, stage)
+    """Make a begun load visible, record it, and return its entry in the ledger.
+
+    Raises:
+        CommitUnknown: it is not visible as a whole. Rejected: the table was changed so that it never can be.
+    """
+    try:
+        shown = applying.apply(target, redo, stage)
+    except ClickHouseError as error:
+        if not has_code(error, *UNLIKE) or redo.exchanges:
+            raise
+        redo = restaging.anew(target, redo, stage)
+        shown = applying.apply(target, redo, stage)
     faults.reach("before_ledger")
     done = redo.entry.committed(shown)
     target.ledger.record(done, target.store.name(stage))
@@ -87,7 +100,11 @@ def take_over(target: Target, claim: Leftover, own: Internal) -> None:
 def _finish_for_another(target: Target, redo: Redo, stage: str) -> None:
     try:
         finish(target, redo, stage)
-    except CommitUnknown as error:
+    except (Rejected, CommitUnknown, ClickHouseError) as error:
+        if target.anew and not may_pass(error):
+            return  # nothing of it stays when the table is replaced
+        if not isinstance(error, CommitUnknown):
+            raise
         raise Retryable(
             f"{target.table}: clickhouse has not finished load {redo.entry.load_id}; run it again"
         ) from error

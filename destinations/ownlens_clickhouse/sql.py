@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .definition import ColumnDefinition, TableDefinition
 
-# Staged parts live for seconds: merging them would be work for nothing.
-_NO_MERGES = "max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1"
+# Staged parts live for seconds: merging them would be work for nothing, and a TTL could drop rows that are not counted
+# yet. Of a setting that is there twice, the last counts.
+NO_MERGES = (
+    "max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1, "
+    "max_number_of_merges_with_ttl_in_pool = 0"
+)
+# Sequences grow, so older parts are skipped when the rows of one load are counted.
+LOAD_INDEX = "_ownlens_load_index"
+LOAD_INDEX_TEXT = f"INDEX `{LOAD_INDEX}` `_ownlens_load` TYPE minmax GRANULARITY 1"
 
 # Replacing a partition by none of the staged table is refused without it, by servers that know the setting.
 EMPTY_IS_MEANT = "allow_replace_partition_from_empty_source = 1"
@@ -67,20 +74,26 @@ def create_stage(name: str, table: TableDefinition, *, sequence: int, becomes_ta
     if becomes_target:
         create = f"CREATE TABLE {name}{everywhere(table.cluster)} {columns}"
         return f"{create} {_storage(table, engine(table), None)} {comment}"
-    return f"CREATE TABLE {name} {columns} {_storage(table, 'MergeTree', None)} SETTINGS {_NO_MERGES} {comment}"
+    return f"CREATE TABLE {name} {columns} {_storage(table, 'MergeTree', None)} SETTINGS {NO_MERGES} {comment}"
+
+
+def create_like(name: str, elements: Sequence[str], storage: str, label: str, cluster: str | None = None) -> str:
+    """Create a staged table from ClickHouse's own words about the target."""
+    create = f"CREATE TABLE {name}{everywhere(cluster)} ({', '.join(elements)})"
+    return f"{create} {storage} COMMENT {literal(label)}"
 
 
 def _columns(table: TableDefinition, *, load: int | None = None) -> str:
-    lines = [column(each, load=load) for each in table.columns]
-    # Sequences grow, so older parts are skipped when the rows of one load are counted.
-    return ", ".join([*lines, "INDEX `_ownlens_load_index` `_ownlens_load` TYPE minmax GRANULARITY 1"])
+    return ", ".join([*(column(each, load=load) for each in table.columns), LOAD_INDEX_TEXT])
 
 
-def column(each: ColumnDefinition, *, load: int | None = None) -> str:
+def column(each: ColumnDefinition, *, load: int | None = None, comment: str = "") -> str:
     """Define one column, of the target or of the table that a load is staged in."""
     text = f"{identifier(each.name)} {each.type}"
     if each.hidden:
         text += f" {_hidden_value(each, load)}"
+    if comment:
+        text += f" COMMENT {literal(comment)}"
     return f"{text} CODEC({each.codec})" if each.codec else text
 
 
@@ -102,10 +115,14 @@ def _storage(table: TableDefinition, kind: str, ttl: str | None) -> str:
     return f"{text} TTL {ttl}" if ttl else text
 
 
-def change_columns(name: str, added: Sequence[ColumnDefinition], widened: Sequence[ColumnDefinition]) -> str:
-    """Add columns that the contract has gained, and change those that are to hold more values, in one step."""
+def change_columns(
+    name: str, added: Sequence[ColumnDefinition], widened: Sequence[ColumnDefinition], dropped: Sequence[str] = ()
+) -> str:
+    """Add columns that the contract has gained, change those that are to hold more values, and drop others."""
     adding = (f"ADD COLUMN IF NOT EXISTS {column(each)}" for each in added)
-    return f"ALTER TABLE {name} " + ", ".join([*adding, *(f"MODIFY COLUMN {column(each)}" for each in widened)])
+    changing = (f"MODIFY COLUMN {column(each)}" for each in widened)
+    dropping = (f"DROP COLUMN IF EXISTS {identifier(each)}" for each in dropped)
+    return f"ALTER TABLE {name} " + ", ".join([*adding, *changing, *dropping])
 
 
 def hide_columns(name: str, columns: Sequence[ColumnDefinition]) -> str:
@@ -156,6 +173,12 @@ def attach(target: str, source: str, partition: str) -> str:
 def replace(target: str, source: str, partition: str) -> str:
     """Copy one partition of another table of the same structure, instead of what is there."""
     return f"ALTER TABLE {target} REPLACE PARTITION ID {literal(partition)} FROM {source}"
+
+
+def copy(target: str, source: str, columns: str) -> str:
+    """Copy rows of some columns, hidden ones among them."""
+    into = f"INSERT INTO {target} ({columns}) SETTINGS insert_allow_materialized_columns = 1"
+    return f"{into} SELECT {columns} FROM {source}"
 
 
 def delete_load(target: str, source: str, partition: str, sequence: int) -> str:

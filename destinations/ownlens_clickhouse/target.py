@@ -14,7 +14,8 @@ from .attempts import PREFIX, Internal, parse, table_key
 from .client import UNKNOWN_TABLE, Store, has_code
 from .definition import TableDefinition
 from .ledger import Ledger, Standing
-from .redo import Redo, read_redo
+from .redo import Redo, note_of, read_redo
+from .shape import find_shape
 
 # Rows that expire sooner may vanish while a load is counted.
 _ABOUT_TO_EXPIRE = timedelta(days=1)
@@ -82,7 +83,8 @@ class Survey:
 class Target:
     """A contract's table, the store it is in, and the ledger beside it.
 
-    `replaces` says that the load at hand leaves nothing of what the table holds, whatever that is.
+    `replaces` says that the load at hand leaves nothing of what the table holds, whatever that is, and `anew` that it
+    owes nothing to the table's definition either.
     """
 
     store: Store
@@ -90,6 +92,7 @@ class Target:
     contract: TableContract
     definition: TableDefinition
     replaces: bool = False
+    anew: bool = False
 
     @property
     def table(self) -> str:
@@ -138,10 +141,14 @@ class Target:
 
     def lasting(self) -> str:
         """Return the condition of rows that the table's TTL will not drop while a load is counted."""
-        if self.definition.ttl is None:
-            return "true"
         moment = (datetime.now(UTC) + _ABOUT_TO_EXPIRE).strftime("%Y-%m-%d %H:00:00")
-        return f"{self.definition.ttl} > toDateTime64({sql.literal(moment)}, 0, 'UTC')"
+        later = f" > toDateTime64({sql.literal(moment)}, 0, 'UTC')"
+        return " AND ".join(f"({each}){later}" for each in self.moments()) or "true"
+
+    def moments(self) -> list[str]:
+        """Return the expressions of the moments after which the table's rows may go, whoever set them."""
+        shape = find_shape(self.store, self.table)
+        return [] if shape is None else shape.moments()
 
     def survey(self) -> Survey:
         """Find the target, and everything that attempts to load it have made and not dropped."""
@@ -163,7 +170,9 @@ class Target:
 
     def begin(self, redo: Redo, stage: str) -> None:
         """Record on the staged table that its rows are all there, and what they are to become."""
-        self.store.run(sql.comment(self.store.name(stage), redo.text()))
+        shape = find_shape(self.store, self.table) if redo.exchanges else None
+        note = note_of(shape.comment) if shape else ""
+        self.store.run(sql.comment(self.store.name(stage), redo.text(note)))
 
     def drop(self, table: str) -> None:
         """Drop an internal table or view, and wait until no statement uses it."""

@@ -20,6 +20,7 @@ from .config import ClickHouseConfig, ClickHouseOptions
 from .definition import TableDefinition, define, keys_of
 from .failures import reported
 from .parts import prepared
+from .staging import Blueprint, create_empty
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class ClickHouseWriter:
 
     config: ClickHouseConfig
     contract: TableContract
-    definition: TableDefinition
+    blueprint: Blueprint
     uuid_as: UuidAs
-    becomes_target: bool
     label: Internal
+    keys: TableDefinition | None = None
 
     def write(self, part: StagedPart) -> Receipt:
         """Insert a part into a new table; the receipt names it.
@@ -43,7 +44,7 @@ class ClickHouseWriter:
             raise Retryable(f"{self.contract.table}: clickhouse: this attempt is over; load the staged set again")
         store = Store(self.config, statements=f"{self.label.statements}p{secrets.token_hex(4)}_")
         with reported(self.config, self.contract.table):
-            table, sent = self.new_table(store), 0
+            table, sent = self.new_part(store), 0
             if part.rows:
                 with prepared(part, self.contract, uuid_as=self.uuid_as) as ready:
                     store.insert_parquet(table, ready.columns, ready.file)
@@ -57,40 +58,42 @@ class ClickHouseWriter:
         faults.reach("part_written")
         return Receipt(part.part_id, rows, {"table": table})
 
-    def new_table(self, store: Store, definition: TableDefinition | None = None) -> str:
-        """Create an empty table for one part, or for another purpose of the attempt, and return its name."""
-        label = replace(self.label, role=f"p{secrets.token_hex(4)}")
-        store.run(
-            sql.create_stage(
-                store.name(label.name),
-                definition or self.definition,
-                sequence=label.sequence,
-                becomes_target=self.becomes_target,
-                label=label.name,
-            )
-        )
+    def new_part(self, store: Store) -> str:
+        """Create an empty table for one part, and return its name."""
+        if self.keys is None:
+            return self.new_table(store)
+        label = self._new_label()
+        name = store.name(label.name)
+        store.run(sql.create_stage(name, self.keys, sequence=label.sequence, becomes_target=False, label=label.name))
         return label.name
+
+    def new_table(self, store: Store, *, checked: bool = True) -> str:
+        """Create an empty table that can land, and return its name; its rows are checked by constraints, if asked."""
+        return create_empty(store, self.blueprint, self._new_label(), checked=checked)
+
+    def _new_label(self) -> Internal:
+        return replace(self.label, role=f"p{secrets.token_hex(4)}")
 
     def _is_over(self) -> bool:
         # Only the process that opened the attempt knows; elsewhere the rows stay in a table that nobody commits.
         return self.label.pid == os.getpid() and not attempts.is_live(self.label.attempt)
 
 
-def writer_for(plan: LoadPlan, config: ClickHouseConfig, label: Internal) -> ClickHouseWriter:
-    """Return the writer of one attempt.
+def writer_for(plan: LoadPlan, config: ClickHouseConfig, blueprint: Blueprint, label: Internal) -> ClickHouseWriter:
+    """Return the writer of one attempt, whose rows land as a table of this blueprint.
 
     Raises:
         Rejected: the options contradict the contract, or the strategy cannot take a set of keys.
     """
-    contract, definition = plan.contract, define(plan)
+    contract, keys = plan.contract, None
     if covering.keys_only(plan):
-        definition = keys_of(definition, contract)
+        keys = keys_of(define(plan), contract)
         contract = replace(contract, columns=tuple(map(contract.column, contract.key)))
     return ClickHouseWriter(
         config=config,
         contract=contract,
-        definition=definition,
+        blueprint=blueprint,
         uuid_as=cast(ClickHouseOptions, plan.options).uuid_as,
-        becomes_target=covering.exchanges(plan),
         label=label,
+        keys=keys,
     )

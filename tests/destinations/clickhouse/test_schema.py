@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,11 @@ def test_a_table_that_must_not_change_is_frozen(loads: Loads) -> None:
 
 
 CHANGES: list[tuple[str, Callable[[], TableContract], str]] = [
-    ("a column that must have a value", lambda: _narrow(more={"n": "int32"}), r"has no column 'n'; make it nullable"),
+    (
+        "a column that must have a value",
+        lambda: _narrow(more={"n": "int32"}),
+        r"has no column 'n', which may not be null; make 'n' nullable in the contract, or load it with --full-refresh",
+    ),
     ("another type", lambda: _narrow(more={"title": "int64?"}), r"has column 'title' as Nullable\(String\), not Nulla"),
     (
         "a column that may not be null any more",
@@ -135,11 +140,11 @@ def test_other_changes_are_refused_before_data_moves(
     assert loads.internal_tables() == []
 
 
-def test_a_column_that_the_contract_lost_is_refused(loads: Loads) -> None:
+def test_a_column_that_the_contract_lost_is_refused_where_the_table_is_frozen(loads: Loads) -> None:
     wide = _narrow(more={"note": "text?"})
     loads.load(wide, _rows(wide))
-    narrow = _narrow()
-    with pytest.raises(Rejected, match=r"has a column 'note' that the contract lacks; add it to the contract or drop"):
+    narrow = _narrow(schema_policy="freeze")
+    with pytest.raises(Rejected, match=r"has a column 'note' that the contract lacks; set schema_policy: evolve, or"):
         loads.load(narrow, _rows(narrow), sequence=2)
 
 
@@ -147,7 +152,9 @@ def test_another_version_column_is_refused(loads: Loads) -> None:
     old = contract_for(Strategy.UPSERT, columns=NARROW)
     loads.load(old, _rows(old))
     new = contract_for(Strategy.UPSERT, columns=NARROW, version_by="created_at")
-    with pytest.raises(Rejected, match=r"keeps the newest row by updated_at, not created_at; run a full refresh"):
+    with pytest.raises(
+        Rejected, match=r"keeps the newest row by updated_at, not created_at; load it with --full-refresh"
+    ):
         loads.load(new, _rows(new), sequence=2)
 
 
@@ -161,14 +168,23 @@ def test_a_full_refresh_gives_a_table_its_new_storage(loads: Loads) -> None:
     assert len(loads.landed(new)) == 10
 
 
-@pytest.mark.parametrize("days", [400, None])
-def test_a_changed_ttl_is_applied(loads: Loads, days: int | None) -> None:
+@pytest.mark.parametrize(("days", "kept"), [(50_000, 50_000), (None, 40_000)])
+def test_a_changed_ttl_is_applied_and_one_that_no_contract_names_stays(
+    loads: Loads, days: int | None, kept: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What ttl_days wrote once cannot be told from what the table's owner wrote."""
     old = _narrow(options={"ttl_days": 40_000})
     loads.load(old, _rows(old))
-    new = _narrow(options={"ttl_days": 50_000 if days else None})
+    new = _narrow(options={"ttl_days": days})
+    loads.forget()
     loads.load(new, _rows(new), sequence=2)
-    assert ("TTL day + toIntervalDay(50000)" in loads.ddl("samples")) == (days is not None)
-    assert "toIntervalDay(40000)" not in loads.ddl("samples")
+    assert re.findall(r"TTL day \+ toIntervalDay\((\d+)\)", loads.ddl("samples")) == [str(kept)]
+    told = [record.getMessage() for record in caplog.records if "TTL" in record.getMessage()]
+    assert len(told) == (days is None)
+    if told:
+        loads.run(told[0].rpartition("run ")[2])
+        loads.load(new, _rows(new), sequence=3)
+        assert "TTL" not in loads.ddl("samples")
 
 
 OPTIONS: list[tuple[dict[str, Any], str]] = [

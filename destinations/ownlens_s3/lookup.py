@@ -23,7 +23,7 @@ from ownlens_plugins.contracts import Kind, TableContract
 from .columns import key_schema, keys_to_lake
 from .covering import keys_only
 from .paths import Layout
-from .sql import between, in_partitions, partitions_among, quoted
+from .sql import as_key, between, in_partitions, partitions_among, quoted
 from .writer import require_all
 
 _BOUNDED = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.DATE, Kind.TEXT, Kind.UUID, Kind.ENUM})
@@ -179,7 +179,7 @@ class _Look:
         for name, alias in zip(contract.key, key_aliases(contract), strict=True):
             if contract.column(name).type.kind in _BOUNDED:
                 ((first, last),) = self.database.execute(f"SELECT min({alias}), max({alias}) FROM {rest}").fetchall()
-                terms.append(between(name, first, last))
+                terms.append(between(name, first, last, any_case=contract.column(name).type.kind is Kind.UUID))
         return [term for term in terms if term]
 
     def partitions_of(self, name: str) -> set[str]:
@@ -223,4 +223,6 @@ def aliased_schema(contract: TableContract) -> pa.Schema:
 
 def key_columns(contract: TableContract) -> list[str]:
     """Return the key columns under these names, in SQL of delta-rs."""
-    return [f"{quoted(name)} AS {alias}" for name, alias in zip(contract.key, key_aliases(contract), strict=True)]
+    return [
+        f"{as_key(contract, name)} AS {alias}" for name, alias in zip(contract.key, key_aliases(contract), strict=True)
+    ]

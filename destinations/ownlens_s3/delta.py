@@ -311,9 +311,12 @@ class DeltaLake:
     def merge(self, table: DeltaTable, plan: LoadPlan, partitions: Sequence[str], entry: LedgerEntry) -> LedgerEntry:
         """Insert new keys, update older rows, and delete what the set shows to be gone; equal rows are left alone."""
         before = table.version()
-        properties = self._properties(table, plan, entry, replaces=holds_all(plan))
-        metrics = merge(table, plan, self.options, self.layout, self.schema, partitions, properties)
-        merged = with_metrics(entry, metrics)
+
+        def properties(left: int) -> CommitProperties:
+            return self._properties(table, plan, replace(entry, unchanged=left), replaces=holds_all(plan))
+
+        metrics, left = merge(table, plan, self.options, self.layout, self.schema, partitions, properties)
+        merged = with_metrics(replace(entry, unchanged=left), metrics)
         if table.version() == before:
             # A merge that changes nothing commits nothing; the marker still has to be there.
             self._commit_files(table, plan, (), merged, "append", replaces=holds_all(plan))

@@ -114,9 +114,12 @@ def from_document(document: Mapping[str, Any]) -> LedgerEntry:
 
 
 def with_metrics(entry: LedgerEntry, metrics: Mapping[str, Any]) -> LedgerEntry:
-    """Return a new entry with the counts of its merge; staged rows that changed nothing are `unchanged`."""
+    """Return a new entry with the counts of its merge; staged rows that changed nothing are `unchanged`.
+
+    A sweep stages no rows, and has counted the keys that it leaves.
+    """
     inserted, updated, deleted = (int(metrics.get(f"num_target_rows_{what}", 0)) for what in _CHANGES)
-    unchanged = max(0, entry.inserted - inserted - updated)
+    unchanged = entry.unchanged or max(0, entry.inserted - inserted - updated)
     return replace(entry, inserted=inserted, updated=updated, unchanged=unchanged, deleted=deleted)
 
 

@@ -58,19 +58,23 @@ def find_rows(
     """
     look = _Look(database, table, plan, layout)
     beyond = set() if keys_only(plan) else look.partitions_beyond(set(partitions))
-    gone = 0 if plan.covers is None else look.find_gone(plan.covers)
+    gone, there = (0, 0) if plan.covers is None else look.find_gone(plan.covers)
     emptied = look.partitions_of("gone") if gone and layout is not None else set()
-    return Found(database, plan.contract, sorted({*partitions, *beyond, *emptied}), gone)
+    return Found(database, plan.contract, sorted({*partitions, *beyond, *emptied}), gone, there)
 
 
 @dataclass(frozen=True)
 class Found:
-    """`partitions` hold all staged keys and all rows that are gone, `gone` is the number of the latter."""
+    """`partitions` hold all staged keys and all rows that are gone, `gone` is the number of the latter.
+
+    `there` is the number of staged keys that lie in the covered part of the table.
+    """
 
     database: duckdb.DuckDBPyConnection
     contract: TableContract
     partitions: list[str]
     gone: int
+    there: int
 
     def gone_keys(self) -> Iterator[pa.RecordBatch]:
         """Stream the keys of the rows that are gone, each once, in lake types."""
@@ -138,8 +142,12 @@ class _Look:
         self._keep(name, f"SELECT * FROM {staged} ANTI JOIN shown USING ({self._keys})", shown)
         return name
 
-    def find_gone(self, covers: Covers) -> int:
-        """Keep the rows in the covered part whose keys are not staged; return how many there are."""
+    def find_gone(self, covers: Covers) -> tuple[int, int]:
+        """Keep the rows in the covered part whose keys are not staged.
+
+        Returns:
+            How many there are, and how many of the staged keys are there.
+        """
         among = "" if covers.days is None else "WHERE day IN (SELECT day FROM days)"
         if covers.days is not None:
             days = pa.table({"day": pa.array(covers.days, pa.date32())})
@@ -147,9 +155,13 @@ class _Look:
         staged = self._staged
         columns = [] if covers.column is None else [f"CAST({quoted(covers.column)} AS DATE) AS day"]
         shown = self._shown(self._scope(covers), columns)
-        kept = f"SELECT {self._keys}, part FROM (SELECT * FROM shown {among}) ANTI JOIN {staged} USING ({self._keys})"
-        self._keep("gone", kept, shown)
-        return self._number("SELECT count(*) FROM gone")
+        places = f"SELECT rowid AS place, {self._keys} FROM {staged}"
+        covered = f"SELECT {self._keys}, part FROM shown {among}"
+        looked = f"SELECT place, {self._keys}, part FROM ({covered}) LEFT JOIN ({places}) USING ({self._keys})"
+        self._keep("looked", looked, shown)
+        self.database.execute(f"CREATE TEMP VIEW gone AS SELECT {self._keys}, part FROM looked WHERE place IS NULL")
+        there = self._number("SELECT count(DISTINCT place) FROM looked")
+        return self._number("SELECT count(*) FROM gone"), there
 
     def _scope(self, covers: Covers) -> list[str]:
         """Return what lets the query skip files outside of the covered days."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, WriterProperties
@@ -28,11 +28,15 @@ def merge(
     layout: Layout | None,
     schema: pa.Schema,
     partitions: Sequence[str],
-    properties: CommitProperties,
-) -> dict[str, int]:
-    """Apply a set of an upsert to this very version of the table; return delta-rs's counts.
+    properties: Callable[[int], CommitProperties],
+) -> tuple[dict[str, int], int]:
+    """Apply a set of an upsert to this very version of the table.
 
-    `schema` is the table's, `partitions` those of the staged rows. Nothing is committed when nothing changes.
+    `schema` is the table's, `partitions` those of the staged rows. `properties` are made from the number of keys that a
+    sweep leaves. Nothing is committed when nothing changes.
+
+    Returns:
+        delta-rs's counts, and the number of keys that a sweep leaves; 0 for any other set.
 
     Raises:
         CommitFailedError: another commit came first; look again.
@@ -43,7 +47,8 @@ def merge(
         # has not seen, and the commit would not conflict with the rival's.
         found = find_rows(database, table, plan, layout, partitions)
         merging = _Merge(plan, options, layout, schema, found)
-        return merging.run(table, properties) if merging.rows or found.gone else {}
+        left = found.there if keys_only(plan) else 0
+        return (merging.run(table, properties(left)) if merging.rows or found.gone else {}), left
 
 
 class _Merge:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import pyarrow as pa
 from deltalake import (
@@ -17,24 +17,23 @@ from deltalake import (
     Transaction,
 )
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.transaction import AddAction
 
-from ownlens_plugins.api import LoadPlan, LoadResult, new_attempt
-from ownlens_plugins.contracts import Column, Strategy, TableContract
+from ownlens_plugins.api import LoadPlan, LoadResult
+from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import Rejected, Retryable
-from ownlens_plugins.faults import reach
 
-from .columns import TAG, from_lake, lake_field, lake_schema
+from .altering import add_actions, partition_columns
+from .columns import from_lake, lake_schema
 from .config import S3Options
 from .covering import holds_all
 from .datafiles import DataFile
-from .evolution import Changes, HeldColumn, changes, fits, require_distinct_names
+from .evolution import require_distinct_names
 from .folder import LocalFolder, TableFolder
-from .identity import WIDENED, estrangement, table_id
+from .foreign import kept_comments, require_writable
+from .identity import estrangement, table_id
 from .ledger import (
     Attempt,
     LedgerEntry,
-    announce,
     as_document,
     from_document,
     overtaken,
@@ -44,10 +43,12 @@ from .ledger import (
     with_metrics,
     write_entry,
 )
-from .merging import COMMIT_ONLY, merge
+from .merging import merge
 from .paths import LOG, Layout, layout_of
+from .replacing import replace_all
+from .shape import Shape
 from .stats import count_rows
-from .widening import needs_rewriting, relax, rewritten, widened_schema
+from .streaming import COMMIT_ONLY, write_rows
 
 CHECKPOINT_EVERY = 100
 _PREPARE_TRIES = 10
@@ -77,8 +78,13 @@ class DeltaLake:
         return layout_of(self.contract, self.options)
 
     @property
+    def shape(self) -> Shape:
+        """How the table has to look for a load."""
+        return Shape(self.folder, self.contract, self.options, self.layout)
+
+    @property
     def _partition_columns(self) -> list[str]:
-        return [] if self.layout is None else [self.layout.column]
+        return partition_columns(self.layout)
 
     @property
     def schema(self) -> pa.Schema:
@@ -116,7 +122,9 @@ class DeltaLake:
     # -- before data moves ------------------------------------------------------------------------------------------
 
     def prepare(self, plan: LoadPlan) -> DeltaTable:
-        """Create the table, or add and widen columns of it, for a plan that is to be loaded into it.
+        """Create the table, or alter it step by step, until a plan can be loaded into it.
+
+        A full refresh alters nothing: its commit replaces the schema together with the rows.
 
         Raises:
             Rejected: the contract does not fit the table, or the table is not what its loads left.
@@ -126,10 +134,10 @@ class DeltaLake:
             try:
                 table = self.open() or self._create()
                 self.require_own(table, plan)
-                needed = self._needed(table)
-                if not needed:
+                before = table.version()
+                if self.shape.is_ready(table, plan, table.transaction_version(self._app)):
                     return table
-                self._alter(table, plan, needed)
+                self.make_durable(table, before)
             except CommitFailedError:  # another process creates or alters the table in this moment: look again
                 time.sleep(0.02 * (attempt + 1))
         raise Retryable(f"{self.contract.table}: s3 table is being altered by others; run it again")
@@ -152,72 +160,13 @@ class DeltaLake:
                 raise CommitFailedError("another process created the table") from error
             raise
 
-    def _needed(self, table: DeltaTable) -> Changes:
-        there = list(table.metadata().partition_columns)
-        if there != self._partition_columns:
-            raise Rejected(
-                f"{self.contract.table}: the table in s3 is partitioned by {there or 'nothing'} and the contract asks "
-                f"for {self._partition_columns or 'nothing'}; change the partition option back or use a new path"
-            )
-        return changes(self.contract, self._columns(table))
-
-    def _columns(self, table: DeltaTable) -> dict[str, HeldColumn]:
-        columns = held_columns(table)
-        if self.layout is not None and self.layout.derived:
-            columns.pop(self.layout.column, None)
-        return columns
-
-    def _alter(self, table: DeltaTable, plan: LoadPlan, needed: Changes) -> None:
-        """Take one step towards what the contract needs; each is one commit or can be taken again."""
-        before = table.version()
-        if needed.added:
-            added = pa.schema([lake_field(column) for column in needed.added])
-            table.alter.add_columns(list(Schema.from_arrow(added).fields))
-        elif needs_rewriting(table, needed.widened):
-            self._rewrite(table, plan, needed.widened)
-        else:
-            relax(table, needed.widened)
-        self.make_durable(table, before)
-
-    def _rewrite(self, table: DeltaTable, plan: LoadPlan, columns: Sequence[Column]) -> None:
-        """Write all rows anew in wider types, in one commit of its own that no load can come between."""
-        schema = widened_schema(table, columns)
-        marker = announce(self.folder, plan.sequence, new_attempt())
-        files = rewritten(table, schema, self.folder, self.layout, self.options, marker)
-        reach("before_commit")
-        sizes = self.folder.sizes(file.path for file in files)
-        if any(sizes.get(file.path) != file.bytes for file in files):
-            raise Retryable(f"{self.contract.table}: s3 lost new files of this attempt; run the load again")
-        now = int(time.time() * 1000)
-        table.create_write_transaction(
-            [self._add(file, now) for file in files],
-            "overwrite",
-            schema,
-            self._partition_columns,
-            # With retries it would be rebased on a rival's commit, whose rows it has not read.
-            commit_properties=CommitProperties(
-                max_commit_retries=0, custom_metadata={WIDENED: {column.name: str(column) for column in columns}}
-            ),
-            post_commithook_properties=COMMIT_ONLY,
-        )
-        # Only now: when this commit's answer is lost, the marker lets the load find out which files are in use.
-        self.folder.delete([marker.name])
-
-    def require_fitting(self, table: DeltaTable) -> None:
-        """Refuse to commit rows whose files have other types than the table, which another process altered.
-
-        Raises:
-            Retryable: the next attempt alters the table again, or says why it may not.
-        """
-        if not fits(self.contract, self._columns(table)):
-            raise Retryable(f"{self.contract.table}: columns in s3 were changed during the load; run it again")
-
     def require_own(self, table: DeltaTable, plan: LoadPlan) -> None:
         """Refuse to add rows to a table that is not what its loads left; to replace all of its rows is no harm.
 
         Raises:
-            Rejected: it is another table, or another program took rows of loads back.
+            Rejected: it is another table, another program took rows of loads back, or the table forbids the load.
         """
+        require_writable(table, plan)
         if plan.strategy is not Strategy.OVERWRITE and (reason := self._estrangement(table)):
             raise Rejected(f"{self.contract.table}: {reason}, or replace it with --full-refresh")
 
@@ -285,16 +234,50 @@ class DeltaLake:
 
     # -- the commit -------------------------------------------------------------------------------------------------
 
-    def append(self, table: DeltaTable, plan: LoadPlan, files: Sequence[DataFile], entry: LedgerEntry) -> LedgerEntry:
-        self._commit_files(table, plan, files, entry, "append", replaces=holds_all(plan))
+    def append(
+        self, table: DeltaTable, plan: LoadPlan, files: Sequence[DataFile] | None, entry: LedgerEntry
+    ) -> LedgerEntry:
+        """Add the rows of these files; without files, those of the staged parts, which delta-rs then checks."""
+        if files is None:
+            self._stream(table, plan, entry, "append", replaces=holds_all(plan))
+        else:
+            self._commit_files(table, plan, files, entry, "append", replaces=holds_all(plan))
         return entry
 
     def overwrite(
-        self, table: DeltaTable, plan: LoadPlan, files: Sequence[DataFile], entry: LedgerEntry
+        self, table: DeltaTable, plan: LoadPlan, files: Sequence[DataFile] | None, entry: LedgerEntry
     ) -> LedgerEntry:
+        """Put the rows of these files in the place of all others; without files, those of the staged parts."""
         entry = replace(entry, deleted=entry.deleted + count_rows(table))
-        self._commit_files(table, plan, files, entry, "overwrite", replaces=True)
+        if files is None:
+            self._stream(table, plan, entry, "overwrite", replaces=True)
+        elif self.shape.reshapes(table, plan):
+            properties = self._properties(table, plan, entry, replaces=True)
+            schema = kept_comments(table, Schema.from_arrow(self.schema))
+            replace_all(
+                table, self.folder, add_actions(files, self.layout), schema, self._partition_columns, properties
+            )
+        else:
+            self._commit_files(table, plan, files, entry, "overwrite", replaces=True)
         return entry
+
+    def _stream(
+        self,
+        table: DeltaTable,
+        plan: LoadPlan,
+        entry: LedgerEntry,
+        mode: Literal["append", "overwrite"],
+        *,
+        replaces: bool,
+    ) -> None:
+        reshapes = self.shape.reshapes(table, plan)
+        schema = pa.schema(kept_comments(table, Schema.from_arrow(self.schema)).to_arrow()) if reshapes else self.schema
+        properties = self._properties(table, plan, entry, replaces=replaces)
+        before = table.version()
+        write_rows(table, plan, self.options, self.layout, schema, mode=mode, reshapes=reshapes, properties=properties)
+        if table.version() == before:
+            # No rows to write is no commit for delta-rs; the marker still has to be there.
+            self._commit_files(table, plan, (), entry, mode, replaces=replaces)
 
     def _commit_files(
         self,
@@ -306,19 +289,14 @@ class DeltaLake:
         *,
         replaces: bool,
     ) -> None:
-        now = int(time.time() * 1000)
         table.create_write_transaction(
-            [self._add(file, now) for file in files],
+            add_actions(files, self.layout),
             mode,
             table.schema(),
             self._partition_columns,
             commit_properties=self._properties(table, plan, entry, replaces=replaces),
             post_commithook_properties=COMMIT_ONLY,
         )
-
-    def _add(self, file: DataFile, now: int) -> AddAction:
-        values = {} if self.layout is None else {self.layout.column: file.partition}
-        return AddAction(file.path, file.bytes, values, now, True, file.stats)
 
     def _properties(self, table: DeltaTable, plan: LoadPlan, entry: LedgerEntry, *, replaces: bool) -> CommitProperties:
         highest = max(table.transaction_version(self._app) or 0, plan.sequence)
@@ -333,9 +311,12 @@ class DeltaLake:
     def merge(self, table: DeltaTable, plan: LoadPlan, partitions: Sequence[str], entry: LedgerEntry) -> LedgerEntry:
         """Insert new keys, update older rows, and delete what the set shows to be gone; equal rows are left alone."""
         before = table.version()
-        properties = self._properties(table, plan, entry, replaces=holds_all(plan))
-        metrics = merge(table, plan, self.options, self.layout, self.schema, partitions, properties)
-        merged = with_metrics(entry, metrics)
+
+        def properties(left: int) -> CommitProperties:
+            return self._properties(table, plan, replace(entry, unchanged=left), replaces=holds_all(plan))
+
+        metrics, left = merge(table, plan, self.options, self.layout, self.schema, partitions, properties)
+        merged = with_metrics(replace(entry, unchanged=left), metrics)
         if table.version() == before:
             # A merge that changes nothing commits nothing; the marker still has to be there.
             self._commit_files(table, plan, (), merged, "append", replaces=holds_all(plan))
@@ -370,14 +351,3 @@ class DeltaLake:
         self.folder.delete([name for name in logs if name.endswith("_last_checkpoint")])
         for name in sorted((name for name in logs if not name.endswith("_last_checkpoint")), reverse=True):
             self.folder.delete([name])
-
-
-def held_columns(table: DeltaTable) -> dict[str, HeldColumn]:
-    fields = json.loads(table.schema().to_json())["fields"]
-    physical = pa.schema(table.schema().to_arrow())
-    return {
-        field["name"]: HeldColumn(
-            field["metadata"].get(TAG, ""), str(physical.field(field["name"]).type), field["nullable"]
-        )
-        for field in fields
-    }

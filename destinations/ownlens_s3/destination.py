@@ -81,13 +81,14 @@ class S3Destination(Destination[S3Config, S3Options]):
         lake, other = self.delta(plan.contract, options), self.file_table(plan.contract, options)
         replaced = replaced_table(plan, lake, other)
         table = lake.prepare(plan)
+        merges = plan.strategy is Strategy.UPSERT and (keys_only(plan) or not lake.is_empty(table))
         crashed = bool(lake.clear_attempts())
         return DeltaSession(
             self.config,
             plan,
             lake,
             announce(lake.folder, plan.sequence, new_attempt()),
-            merges=plan.strategy is Strategy.UPSERT and (keys_only(plan) or not lake.is_empty(table)),
+            streams=merges or lake.shape.streams(table, plan),
             others=crashed,
             replaced=replaced,
         )
@@ -96,7 +97,7 @@ class S3Destination(Destination[S3Config, S3Options]):
         require_overwrite(plan, options)
         table, other = self.file_table(plan.contract, options), self.delta(plan.contract, options)
         replaced = replaced_table(plan, table, other)
-        table.prepare()
+        table.prepare(plan)
         crashed = bool(table.clear_attempts())
         marker = announce(table.folder, plan.sequence, new_attempt())
         return FileSession(self.config, plan, table, marker, others=crashed, replaced=replaced)
@@ -130,6 +131,13 @@ class S3Destination(Destination[S3Config, S3Options]):
     def kept_since(self, plan: LoadPlan) -> date | None:
         """Return the oldest day that `retention_days` keeps; with months, the first day of the oldest month."""
         return lake_options(plan).oldest_kept(datetime.now(UTC).date())
+
+    def position(self, contract: TableContract) -> int:
+        """Return the highest sequence that is marked in the table, in whichever format it is; 0 without a table."""
+        options = S3Options.model_validate(contract.options_for(self.name))
+        with explained(contract.table, "look for the newest load"):
+            tables = self.delta(contract, options), self.file_table(contract, options)
+            return max(table.position() or 0 for table in tables)
 
     def check(self) -> None:
         """Reach the lake's root and, on a local folder, write to it."""

@@ -1,8 +1,8 @@
-"""May this contract load into the table that is there? Columns are added, and widened where every old value fits."""
+"""May this contract load into the table that is there? It follows where no value is lost, unless it is frozen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ownlens_plugins.contracts import Column, Kind, LogicalType, TableContract, parse_type
@@ -30,32 +30,113 @@ def held(column: Column) -> HeldColumn:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a table needs before a contract can load into it: columns it lacks, and columns that must hold more."""
+    """What a table needs before a contract can load into it.
+
+    `added` are columns that it lacks, `widened` those that must hold more, `relaxed` the names of columns that left the
+    contract and may no longer be required, `dropped` the names of those that leave the table as well.
+    """
 
     added: tuple[Column, ...] = ()
     widened: tuple[Column, ...] = ()
+    relaxed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.widened)
+        return bool(self.added or self.widened or self.relaxed or self.dropped)
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """A column that is not as the contract says; a `lossless` one is made to fit, unless the policy is freeze."""
+
+    words: str
+    lossless: bool
 
 
 def changes(contract: TableContract, table: Mapping[str, HeldColumn]) -> Changes:
     """Return what the table must get so that the contract fits; what it holds already stays as it is.
 
     Raises:
-        Rejected: it differs in another way, or the contract's policy is freeze.
+        Rejected: it differs in a way that would lose values, or the contract's policy is freeze. All such columns are
+            named.
     """
-    widened = [contract.column(name) for name, there in table.items() if _is_widened(contract, name, there)]
-    added = [column for column in contract.columns if column.name not in table]
-    for column in added:
-        _require_addable(contract, column)
-    return Changes(tuple(added), tuple(widened))
+    differences = _differences(contract, table)
+    if refused := [each for each in differences if contract.schema_policy == "freeze" or not each.lossless]:
+        raise _refusal(contract, refused)
+    left = [(name, there) for name, there in table.items() if name not in contract.column_names]
+    # Columns that another program made are not ours to drop.
+    dropped = [name for name, there in left if contract.drop_columns and there.tag]
+    return Changes(
+        added=tuple(column for column in contract.columns if column.name not in table),
+        widened=tuple(contract.column(name) for name in table if _must_widen(contract, name, table[name])),
+        relaxed=tuple(name for name, there in left if not there.nullable and name not in dropped),
+        dropped=tuple(dropped),
+    )
+
+
+def _differences(contract: TableContract, table: Mapping[str, HeldColumn]) -> list[_Difference]:
+    there = [_held_difference(contract, name, held) for name, held in table.items()]
+    return [each for each in (*there, *_lacking(contract, table)) if each is not None]
+
+
+def _held_difference(contract: TableContract, name: str, there: HeldColumn) -> _Difference | None:
+    if name not in contract.column_names:
+        return _Difference(f"has column {name!r}, which the contract lacks", True)
+    wanted = contract.column(name)
+    if not _differs(wanted, there):
+        return None
+    if has_type(wanted, there):
+        return _Difference(f"requires {name!r} and the contract makes it nullable", bool(there.tag))
+    words = f"holds {name!r} as {there.words} and the contract says {wanted.type}"
+    return _Difference(words, bool(there.tag) and _holds_all(there.tag, wanted.type))
+
+
+def _lacking(contract: TableContract, table: Mapping[str, HeldColumn]) -> Iterator[_Difference]:
+    spelt = {name.lower(): name for name, held in table.items() if not (contract.drop_columns and held.tag)}
+    for column in contract.columns:
+        if column.name in table:
+            continue
+        other = spelt.get(column.name.lower())
+        if other is not None and other not in contract.column_names:
+            yield _Difference(f"has {other!r}, which it cannot tell from {column.name!r}", False)
+        elif column.nullable:
+            yield _Difference(f"lacks column {column.name!r}", True)
+        else:
+            yield _Difference(f"lacks column {column.name!r}, which it can get as {column.type}?", False)
+
+
+def _must_widen(contract: TableContract, name: str, there: HeldColumn) -> bool:
+    return name in contract.column_names and _differs(contract.column(name), there)
 
 
 def fits(contract: TableContract, table: Mapping[str, HeldColumn]) -> bool:
     """Tell whether rows of the contract can go into the table as it is."""
-    there = {column.name: table.get(column.name) for column in contract.columns}
-    return all(held is not None and not _differs(contract.column(name), held) for name, held in there.items())
+    own = {column.name: table.get(column.name) for column in contract.columns}
+    left = (held for name, held in table.items() if name not in own)
+    return all(held is not None and not _differs(contract.column(name), held) for name, held in own.items()) and all(
+        held.nullable for held in left
+    )
+
+
+def is_alike(contract: TableContract, table: Mapping[str, HeldColumn]) -> bool:
+    """Tell whether the table has the contract's columns and no others, with the same types and rights to be null."""
+    return table.keys() == set(contract.column_names) and all(
+        has_type(column, table[column.name]) and column.nullable == table[column.name].nullable
+        for column in contract.columns
+    )
+
+
+def require_key(contract: TableContract, key: Collection[str]) -> None:
+    """Check that rows which a merge finds by their key are one row a key; `key` is that of the newest load, or empty.
+
+    Raises:
+        Rejected: the rows there were told apart by other columns.
+    """
+    if key and set(key) != set(contract.key):
+        raise Rejected(
+            f"{contract.table}: the rows in s3 are told apart by {sorted(key)} and the contract's key is "
+            f"{sorted(contract.key)}; change it back, or replace the table with --full-refresh"
+        )
 
 
 def _differs(wanted: Column, there: HeldColumn) -> bool:
@@ -65,26 +146,6 @@ def _differs(wanted: Column, there: HeldColumn) -> bool:
 def has_type(wanted: Column, there: HeldColumn) -> bool:
     """Tell whether a column has the contract's logical type; by its plain type when another program made it."""
     return there.tag == tag(wanted.type) if there.tag else there.physical == str(lake_type(wanted.type))
-
-
-def _is_widened(contract: TableContract, name: str, there: HeldColumn) -> bool:
-    if name not in contract.column_names:
-        raise _refusal(contract, f"has column {name!r}, which the contract lacks; put it back")
-    wanted = contract.column(name)
-    if not _differs(wanted, there):
-        return False
-    differs, frozen = _difference(wanted, there), contract.schema_policy == "freeze"
-    if not there.tag or not (has_type(wanted, there) or _holds_all(there.tag, wanted.type)):
-        raise _refusal(contract, f"{differs}; change it back")
-    if frozen:
-        raise _refusal(contract, f"{differs}, and schema_policy is freeze; change it back, set evolve")
-    return True
-
-
-def _difference(wanted: Column, there: HeldColumn) -> str:
-    if has_type(wanted, there):
-        return f"requires {wanted.name!r} and the contract makes it nullable"
-    return f"holds {wanted.name!r} as {there.words} and the contract says {wanted.type}"
 
 
 _WIDER: Mapping[Kind, frozenset[Kind]] = {
@@ -99,20 +160,24 @@ def _holds_all(old_tag: str, new: LogicalType) -> bool:
     if old_tag == Kind.ENUM.value:
         return new.kind is Kind.TEXT
     old, _ = parse_type(old_tag)
+    return _is_wider(old, new)
+
+
+def _is_wider(old: LogicalType, new: LogicalType) -> bool:
+    if old.element is not None:
+        return new.element is not None and (old.element == new.element or _is_wider(old.element, new.element))
     if old.kind is Kind.DECIMAL and new.kind is Kind.DECIMAL:
         return new.scale >= old.scale and new.precision - new.scale >= old.precision - old.scale
     return new.kind in _WIDER.get(old.kind, ())
 
 
-def _require_addable(contract: TableContract, column: Column) -> None:
+def _refusal(contract: TableContract, refused: Sequence[_Difference]) -> Rejected:
+    reasons = "; ".join(each.words for each in refused)
+    back = "change the contract back"
     if contract.schema_policy == "freeze":
-        raise _refusal(contract, f"lacks column {column.name!r} and schema_policy is freeze; remove it or set evolve")
-    if not column.nullable:
-        raise _refusal(contract, f"lacks column {column.name!r}; declare it nullable ({column.type}?) to add it")
-
-
-def _refusal(contract: TableContract, reason: str) -> Rejected:
-    return Rejected(f"{contract.table}: the table in s3 {reason}, or give the table a new path")
+        reasons = f"{reasons}; schema_policy is freeze"
+        back = f"{back}, set evolve" if all(each.lossless for each in refused) else back
+    return Rejected(f"{contract.table}: the table in s3 {reasons}: {back}, or replace it with --full-refresh")
 
 
 def require_distinct_names(contract: TableContract) -> None:

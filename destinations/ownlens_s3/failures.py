@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pyarrow as pa
+from deltalake.exceptions import DeltaError
+
 from ownlens_plugins import storage_failures
 from ownlens_plugins.errors import OwnLensError, Rejected
 
@@ -15,6 +18,10 @@ _LAKE = storage_failures.Place(
     endpoint="endpoint_url",
     certificates="ca_file",
 )
+_UNKNOWN_FEATURE = re.compile(r"Feature '(\w+)' is not supported|Unsupported table features required: \[([\w, ]+)\]")
+# Quoted text and numbers may be values of rows.
+_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\S*\d\S*")
+_LONGEST = 160
 # The words of delta-rs's store for a file that the log names.
 _LOST_FILE = re.compile(r"object at location \S+\.parquet not found", re.IGNORECASE)
 
@@ -30,7 +37,12 @@ def explained(table: str, doing: str) -> Iterator[None]:
     except OwnLensError:
         raise
     except Exception as error:
-        raise explain(error, table, doing) from error
+        raise explain(error, table, doing) from cause_of(error)
+
+
+def cause_of(error: Exception) -> Exception | None:
+    """Return the error if a log may show it: those of delta-rs and Arrow can hold values of rows."""
+    return None if isinstance(error, DeltaError | pa.ArrowException) else error
 
 
 def explain(error: Exception, table: str, doing: str) -> OwnLensError:
@@ -39,4 +51,22 @@ def explain(error: Exception, table: str, doing: str) -> OwnLensError:
         return Rejected(
             f"{table}: s3 could not {doing}: a data file of the table is gone; replace it with --full-refresh"
         )
-    return storage_failures.explain(error, f"{table}: s3 could not {doing}", _LAKE)
+    if found := _UNKNOWN_FEATURE.search(str(error)):
+        return Rejected(
+            f"{table}: s3 could not {doing}: the table has a feature that only other programs know "
+            f"({found[1] or found[2]}); drop it there, or delete the folder of the table"
+        )
+    known = storage_failures.explain(error, f"{table}: s3 could not {doing}", _LAKE)
+    return _of_delta(error, table, doing) if _is_unknown(known) and isinstance(error, DeltaError) else known
+
+
+def _is_unknown(error: OwnLensError) -> bool:
+    return str(error).endswith("the log has the details")
+
+
+def _of_delta(error: DeltaError, table: str, doing: str) -> Rejected:
+    said = " ".join(_VALUES.sub("…", str(error)).split("Preview of")[0].split())[:_LONGEST]
+    return Rejected(
+        f"{table}: s3 could not {doing}: delta-rs says {said!r}; mend the table with the program that made it, or "
+        "replace it with --full-refresh"
+    )

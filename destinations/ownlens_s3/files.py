@@ -125,13 +125,13 @@ class FileTable:
         sequences = self.sequences()
         return sequences[-1] if sequences else None
 
-    def prepare(self) -> None:
-        """Check that the contract fits the table that is there.
+    def prepare(self, plan: LoadPlan) -> None:
+        """Check that the contract fits the table that is there; a full refresh replaces it, whatever it is.
 
         Raises:
             Rejected: it does not; the table is left as it is.
         """
-        current = self.current()
+        current = None if plan.full_refresh else self.current()
         if current is not None:
             changes(self.contract, current.columns)  # an overwrite makes them by itself
 

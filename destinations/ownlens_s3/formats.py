@@ -33,7 +33,12 @@ def replaced_table(plan: LoadPlan, mine: AnyTable, other: AnyTable) -> AnyTable 
 def _require_replaceable(plan: LoadPlan, other: AnyTable, position: int | None) -> None:
     form = "delta" if isinstance(other, DeltaLake) else (_form(other))
     if position is None and isinstance(other, DeltaLake) and not other.is_blank():
-        raise Rejected(f"{plan.table}: s3 has a Delta table there that OwnLens did not write; use another path")
+        if plan.full_refresh:
+            return
+        raise Rejected(
+            f"{plan.table}: s3 has a Delta table there that OwnLens did not write; use another path, or replace it "
+            "with --full-refresh"
+        )
     if plan.strategy is not Strategy.OVERWRITE:
         raise Rejected(
             f"{plan.table}: s3 holds this table as {form}; set format: {form}, or replace it with --full-refresh"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -55,6 +55,8 @@ class LedgerEntry:
     deleted: int = 0
     table_id: str = ""
     table_version: int | None = None
+    # The columns that told the rows apart; entries of before 0.4 lack it.
+    key: Sequence[str] = ()
 
     @property
     def result(self) -> LoadResult:
@@ -91,6 +93,7 @@ def new_entry(plan: LoadPlan, attempt: str) -> LedgerEntry:
         committed_at=datetime.now(UTC).isoformat(),
         version=_version(),
         columns={column.name: str(column) for column in plan.contract.columns},
+        key=plan.contract.key,
     )
 
 
@@ -111,9 +114,12 @@ def from_document(document: Mapping[str, Any]) -> LedgerEntry:
 
 
 def with_metrics(entry: LedgerEntry, metrics: Mapping[str, Any]) -> LedgerEntry:
-    """Return a new entry with the counts of its merge; staged rows that changed nothing are `unchanged`."""
+    """Return a new entry with the counts of its merge; staged rows that changed nothing are `unchanged`.
+
+    A sweep stages no rows, and has counted the keys that it leaves.
+    """
     inserted, updated, deleted = (int(metrics.get(f"num_target_rows_{what}", 0)) for what in _CHANGES)
-    unchanged = max(0, entry.inserted - inserted - updated)
+    unchanged = entry.unchanged or max(0, entry.inserted - inserted - updated)
     return replace(entry, inserted=inserted, updated=updated, unchanged=unchanged, deleted=deleted)
 
 

@@ -23,7 +23,7 @@ from ownlens_plugins.contracts import Kind, TableContract
 from .columns import key_schema, keys_to_lake
 from .covering import keys_only
 from .paths import Layout
-from .sql import between, in_partitions, partitions_among, quoted
+from .sql import as_key, between, in_partitions, partitions_among, quoted
 from .writer import require_all
 
 _BOUNDED = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.DATE, Kind.TEXT, Kind.UUID, Kind.ENUM})
@@ -58,19 +58,23 @@ def find_rows(
     """
     look = _Look(database, table, plan, layout)
     beyond = set() if keys_only(plan) else look.partitions_beyond(set(partitions))
-    gone = 0 if plan.covers is None else look.find_gone(plan.covers)
+    gone, there = (0, 0) if plan.covers is None else look.find_gone(plan.covers)
     emptied = look.partitions_of("gone") if gone and layout is not None else set()
-    return Found(database, plan.contract, sorted({*partitions, *beyond, *emptied}), gone)
+    return Found(database, plan.contract, sorted({*partitions, *beyond, *emptied}), gone, there)
 
 
 @dataclass(frozen=True)
 class Found:
-    """`partitions` hold all staged keys and all rows that are gone, `gone` is the number of the latter."""
+    """`partitions` hold all staged keys and all rows that are gone, `gone` is the number of the latter.
+
+    `there` is the number of staged keys that lie in the covered part of the table.
+    """
 
     database: duckdb.DuckDBPyConnection
     contract: TableContract
     partitions: list[str]
     gone: int
+    there: int
 
     def gone_keys(self) -> Iterator[pa.RecordBatch]:
         """Stream the keys of the rows that are gone, each once, in lake types."""
@@ -138,8 +142,12 @@ class _Look:
         self._keep(name, f"SELECT * FROM {staged} ANTI JOIN shown USING ({self._keys})", shown)
         return name
 
-    def find_gone(self, covers: Covers) -> int:
-        """Keep the rows in the covered part whose keys are not staged; return how many there are."""
+    def find_gone(self, covers: Covers) -> tuple[int, int]:
+        """Keep the rows in the covered part whose keys are not staged.
+
+        Returns:
+            How many there are, and how many of the staged keys are there.
+        """
         among = "" if covers.days is None else "WHERE day IN (SELECT day FROM days)"
         if covers.days is not None:
             days = pa.table({"day": pa.array(covers.days, pa.date32())})
@@ -147,9 +155,13 @@ class _Look:
         staged = self._staged
         columns = [] if covers.column is None else [f"CAST({quoted(covers.column)} AS DATE) AS day"]
         shown = self._shown(self._scope(covers), columns)
-        kept = f"SELECT {self._keys}, part FROM (SELECT * FROM shown {among}) ANTI JOIN {staged} USING ({self._keys})"
-        self._keep("gone", kept, shown)
-        return self._number("SELECT count(*) FROM gone")
+        places = f"SELECT rowid AS place, {self._keys} FROM {staged}"
+        covered = f"SELECT {self._keys}, part FROM shown {among}"
+        looked = f"SELECT place, {self._keys}, part FROM ({covered}) LEFT JOIN ({places}) USING ({self._keys})"
+        self._keep("looked", looked, shown)
+        self.database.execute(f"CREATE TEMP VIEW gone AS SELECT {self._keys}, part FROM looked WHERE place IS NULL")
+        there = self._number("SELECT count(DISTINCT place) FROM looked")
+        return self._number("SELECT count(*) FROM gone"), there
 
     def _scope(self, covers: Covers) -> list[str]:
         """Return what lets the query skip files outside of the covered days."""
@@ -179,7 +191,7 @@ class _Look:
         for name, alias in zip(contract.key, key_aliases(contract), strict=True):
             if contract.column(name).type.kind in _BOUNDED:
                 ((first, last),) = self.database.execute(f"SELECT min({alias}), max({alias}) FROM {rest}").fetchall()
-                terms.append(between(name, first, last))
+                terms.append(between(name, first, last, any_case=contract.column(name).type.kind is Kind.UUID))
         return [term for term in terms if term]
 
     def partitions_of(self, name: str) -> set[str]:
@@ -223,4 +235,6 @@ def aliased_schema(contract: TableContract) -> pa.Schema:
 
 def key_columns(contract: TableContract) -> list[str]:
     """Return the key columns under these names, in SQL of delta-rs."""
-    return [f"{quoted(name)} AS {alias}" for name, alias in zip(contract.key, key_aliases(contract), strict=True)]
+    return [
+        f"{as_key(contract, name)} AS {alias}" for name, alias in zip(contract.key, key_aliases(contract), strict=True)
+    ]

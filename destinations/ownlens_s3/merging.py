@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties
-from deltalake.exceptions import DeltaError
+from deltalake import CommitProperties, DeltaTable, WriterProperties
 from deltalake.table import TableMerger
 
 from ownlens_plugins.api import LoadPlan
 
-from .columns import key_schema, to_lake
+from .columns import key_schema
 from .config import S3Options
 from .covering import keys_only
 from .lookup import Found, find_rows, scratch
 from .paths import Layout
 from .sql import is_newer, quoted, same_row
-from .writer import require_all
+from .streaming import COMMIT_ONLY, Source, codec, staged_batches
 
-# Checkpoints and log cleaning run after the load, so that their failure cannot look like a failed commit.
-COMMIT_ONLY = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 _GONE = "_ownlens_gone"
 
 
@@ -33,11 +28,15 @@ def merge(
     layout: Layout | None,
     schema: pa.Schema,
     partitions: Sequence[str],
-    properties: CommitProperties,
-) -> dict[str, int]:
-    """Apply a set of an upsert to this very version of the table; return delta-rs's counts.
+    properties: Callable[[int], CommitProperties],
+) -> tuple[dict[str, int], int]:
+    """Apply a set of an upsert to this very version of the table.
 
-    `schema` is the table's, `partitions` those of the staged rows. Nothing is committed when nothing changes.
+    `schema` is the table's, `partitions` those of the staged rows. `properties` are made from the number of keys that a
+    sweep leaves. Nothing is committed when nothing changes.
+
+    Returns:
+        delta-rs's counts, and the number of keys that a sweep leaves; 0 for any other set.
 
     Raises:
         CommitFailedError: another commit came first; look again.
@@ -48,7 +47,8 @@ def merge(
         # has not seen, and the commit would not conflict with the rival's.
         found = find_rows(database, table, plan, layout, partitions)
         merging = _Merge(plan, options, layout, schema, found)
-        return merging.run(table, properties) if merging.rows or found.gone else {}
+        left = found.there if keys_only(plan) else 0
+        return (merging.run(table, properties(left)) if merging.rows or found.gone else {}), left
 
 
 class _Merge:
@@ -61,22 +61,18 @@ class _Merge:
         self.rows = 0 if keys_only(plan) else plan.rows
 
     def run(self, table: DeltaTable, properties: CommitProperties) -> dict[str, int]:
-        source = _Source(self._batches())
+        source = Source(self._batches())
         merger = table.merge(
             pa.RecordBatchReader.from_batches(self._source_schema, source),
             same_row(self._plan.contract, self._layout, self._found.partitions),
             source_alias="s",
             target_alias="t",
-            writer_properties=WriterProperties(compression=_codec(self._options)),
+            writer_properties=WriterProperties(compression=codec(self._options)),
             commit_properties=properties,
             post_commithook_properties=COMMIT_ONLY,
         )
-        try:
+        with source.judged(table, self._plan):
             return dict(self._steps(merger).execute())
-        except DeltaError as error:
-            if source.error is not None:  # delta-rs hides the reason why its source ended
-                raise source.error from error
-            raise
 
     def _steps(self, merger: TableMerger) -> TableMerger:
         staged = "true"
@@ -98,21 +94,9 @@ class _Merge:
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         if self.rows:
-            yield from self._staged()
+            yield from staged_batches(self._plan, self._layout, self._source_schema)
         if self._found.gone:
             yield from map(self._marked, self._found.gone_keys())
-
-    def _staged(self) -> Iterator[pa.RecordBatch]:
-        rows, schema = 0, self._source_schema
-        for batch in self._plan.reader():
-            rows += batch.num_rows
-            columns = [*to_lake(self._plan.contract, batch).columns]
-            if self._layout is not None and self._layout.derived:
-                columns.append(_partition_values(self._layout, self._layout.numbers(batch)))
-            if self._found.gone:
-                columns.append(pa.repeat(pa.scalar(False), batch.num_rows))
-            yield pa.RecordBatch.from_arrays(columns, schema=schema)
-        require_all(self._plan, rows)  # an error here makes the merge fail before it commits
 
     def _marked(self, keys: pa.RecordBatch) -> pa.RecordBatch:
         names = key_schema(self._plan.contract).names
@@ -123,31 +107,3 @@ class _Merge:
         return pa.RecordBatch.from_arrays(
             [*columns, pa.repeat(pa.scalar(True), keys.num_rows)], schema=self._source_schema
         )
-
-
-class _Source(Iterator[pa.RecordBatch]):
-    """The rows of a merge, and the error that ended them early, if one did."""
-
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
-        self._batches = batches
-        self.error: Exception | None = None
-
-    def __next__(self) -> pa.RecordBatch:
-        try:
-            return next(self._batches)
-        except StopIteration:
-            raise
-        except Exception as error:
-            self.error = error
-            raise
-
-
-def _partition_values(layout: Layout, numbers: np.ndarray) -> pa.Array:
-    if layout.unit == "day":
-        return pa.array(numbers, pa.int32()).cast(pa.date32())
-    distinct, places = np.unique(numbers, return_inverse=True)
-    return pa.array([layout.value(int(number)) for number in distinct], pa.string()).take(pa.array(places))
-
-
-def _codec(options: S3Options) -> Any:
-    return "UNCOMPRESSED" if options.compression == "none" else options.compression.upper()

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from ownlens_plugins.contracts import TableContract
 
 from .config import S3Options
-from .delta import held_columns
 from .destination import S3Destination
 from .failures import explained
 from .ledger import LedgerEntry, read_entry
+from .shape import held_columns
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ownlens_plugins.faults import reach
 from .config import S3Config
 from .datafiles import DataFile, data_file
 from .delta import DeltaLake
-from .failures import explain
+from .failures import cause_of, explain
 from .files import FileTable
 from .folder import TableFolder
 from .formats import AnyTable
@@ -111,7 +111,7 @@ class LakeSession(LoadSession):
         """Decide what a failed commit means: only the store knows whether it landed."""
         meaning = explain(error, self.plan.table, "commit the load")
         if not self._sent:
-            raise meaning from error
+            raise meaning from cause_of(error)
         try:
             done = self._look()
         except OwnLensError:
@@ -121,8 +121,8 @@ class LakeSession(LoadSession):
         if done is not None:
             return done
         if isinstance(meaning, Rejected):
-            raise meaning from error
-        raise CommitUnknown(f"{self.plan.table}: s3 gave no answer to the commit; run it again") from error
+            raise meaning from cause_of(error)
+        raise CommitUnknown(f"{self.plan.table}: s3 gave no answer to the commit; run it again") from cause_of(error)
 
     def _new_entry(self) -> LedgerEntry:
         entry = new_entry(self.plan, self.marker.attempt)
@@ -182,17 +182,17 @@ class DeltaSession(LakeSession):
         lake: DeltaLake,
         marker: Attempt,
         *,
-        merges: bool,
+        streams: bool,
         others: bool,
         replaced: AnyTable | None,
     ) -> None:
         super().__init__(config, plan, lake.folder, marker, others=others, replaced=replaced)
         self._lake = lake
-        self._merges = merges
+        self._streams = streams
 
     @property
     def writer(self) -> PartWriter:
-        return MergeWriter(self.plan) if self._merges else super().writer
+        return MergeWriter(self.plan) if self._streams else super().writer
 
     def _commit(self, receipts: Sequence[Receipt]) -> LedgerEntry | LoadResult:
         for turn in range(_TURNS):
@@ -200,7 +200,7 @@ class DeltaSession(LakeSession):
             if done := self._lake.recorded(table, self.plan):
                 return replace(done, replayed=True)
             self._lake.require_own(table, self.plan)
-            self._lake.require_fitting(table)
+            self._lake.shape.require_fitting(table, self.plan)
             try:
                 return self._commit_on(table, receipts)
             except CommitFailedError:  # someone else committed, or this commit's answer was lost: look again
@@ -210,15 +210,18 @@ class DeltaSession(LakeSession):
     def _commit_on(self, table: DeltaTable, receipts: Sequence[Receipt]) -> LedgerEntry:
         before = table.version()
         entry = replace(self._new_entry(), table_id=table_id(table), table_version=before)
-        files = [] if self._merges else self._files(receipts)
+        files = None if self._streams else self._files(receipts)
+        if files is not None and self._lake.shape.streams(table, self.plan):
+            raise Retryable(f"{self.plan.table}: the table in s3 got constraints during the load; run it again")
         self._sent = True
-        if self.plan.strategy is Strategy.OVERWRITE:
-            entry = self._lake.overwrite(table, self.plan, files, entry)
-            self._used = {file.path for file in files}
-        elif self._merges or (self.plan.strategy is Strategy.UPSERT and not self._lake.is_empty(table)):
+        merges = self.plan.strategy is Strategy.UPSERT and (files is None or not self._lake.is_empty(table))
+        if merges:
             entry = self._lake.merge(table, self.plan, _partitions(receipts), entry)
+        elif self.plan.strategy is Strategy.OVERWRITE:
+            entry = self._lake.overwrite(table, self.plan, files, entry)
         else:
             entry = self._lake.append(table, self.plan, files, entry)
+        if not merges and files is not None:
             self._used = {file.path for file in files}
         self._lake.make_durable(table, before)
         return entry

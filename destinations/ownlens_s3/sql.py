@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from typing import Any
 
-from ownlens_plugins.contracts import TableContract
+from ownlens_plugins.contracts import Kind, TableContract
 
 from .paths import Layout
 
@@ -26,10 +26,19 @@ def same_row(contract: TableContract, layout: Layout | None, partitions: Sequenc
 
     The partitions are no part of the comparison: a row keeps its key when its partition value changes.
     """
-    terms = [f"t.{quoted(name)} = s.{quoted(name)}" for name in contract.key]
+    terms = [f"{as_key(contract, name, 't.')} = s.{quoted(name)}" for name in contract.key]
     if layout is not None:
         terms.append(in_partitions(layout, partitions, f"t.{quoted(layout.column)}"))
     return " AND ".join(terms)
+
+
+def as_key(contract: TableContract, name: str, prefix: str = "") -> str:
+    """Return a key column of the table in the form in which keys are compared.
+
+    Text of a uuid that another writer stored in capitals is the same uuid; OwnLens writes small letters.
+    """
+    column = f"{prefix}{quoted(name)}"
+    return f"lower({column})" if contract.column(name).type.kind is Kind.UUID else column
 
 
 def in_partitions(layout: Layout, partitions: Iterable[str], column: str) -> str:
@@ -75,9 +84,12 @@ def partitions_among(layout: Layout, wanted: Collection[str], there: Collection[
     return "true"
 
 
-def between(name: str, first: Any, last: Any) -> str:
-    """Return a predicate that lets a query skip files by their statistics; empty when the ends are no safe SQL."""
-    low, high = _literal(first), _literal(last)
+def between(name: str, first: Any, last: Any, *, any_case: bool = False) -> str:
+    """Return a predicate that lets a query skip files by their statistics; empty when the ends are no safe SQL.
+
+    With `any_case` it also lets capitals through, which sort below the small letters that the ends have.
+    """
+    low, high = _literal(first.upper() if any_case else first), _literal(last)
     return f"{quoted(name)} BETWEEN {low} AND {high}" if low and high else ""
 
 

@@ -1,4 +1,4 @@
-"""Columns of a Delta table that must hold more: by the schema alone where files allow it, else by new files.
+"""Columns of a Delta table that must hold more, or leave: by the schema alone where files allow it, else by new files.
 
 delta-rs cannot change a column's type, so its rows are written anew. They are streamed: memory is bounded.
 """
@@ -6,7 +6,7 @@ delta-rs cannot change a column's type, so its rows are written anew. They are s
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema
@@ -18,8 +18,8 @@ from .config import S3Options
 from .datafiles import DataFile, FileKind, PartitionedFiles
 from .folder import TableFolder
 from .ledger import Attempt
-from .merging import COMMIT_ONLY
 from .paths import Layout, data_file_name
+from .streaming import COMMIT_ONLY
 
 
 def needs_rewriting(table: DeltaTable, columns: Sequence[Column]) -> bool:
@@ -28,14 +28,18 @@ def needs_rewriting(table: DeltaTable, columns: Sequence[Column]) -> bool:
     return any(str(there.field(column.name).type) != str(lake_type(column.type)) for column in columns)
 
 
-def relax(table: DeltaTable, columns: Sequence[Column]) -> None:
+def relax(table: DeltaTable, columns: Sequence[Column], left: Collection[str] = ()) -> None:
     """Let columns be null, and note their logical types, in commits of their own that change no file.
+
+    `left` are the names of columns that are to be null from now on, as no contract names them.
 
     Raises:
         CommitFailedError: another commit came first; what was done stays, and the rest is done by the next call.
     """
     fields = {field.name: field for field in table.schema().fields}
     alone = CommitProperties(max_commit_retries=0)
+    for name in left:
+        table.alter.drop_column_not_null(name, alone, COMMIT_ONLY)
     for column in columns:
         field = fields[column.name]
         if column.nullable and not field.nullable:
@@ -47,9 +51,12 @@ def relax(table: DeltaTable, columns: Sequence[Column]) -> None:
             )
 
 
-def widened_schema(table: DeltaTable, columns: Sequence[Column]) -> Schema:
-    """Return the table's schema with the contract's types for some columns. None of them loses the right to be null."""
-    fields = {field.name: field for field in table.schema().fields}
+def widened_schema(table: DeltaTable, columns: Sequence[Column], dropped: Collection[str] = ()) -> Schema:
+    """Return the table's schema with the contract's types for some columns, and without those that are dropped.
+
+    None of them loses the right to be null.
+    """
+    fields = {field.name: field for field in table.schema().fields if field.name not in dropped}
     for column in columns:
         nullable = column.nullable or fields[column.name].nullable
         wanted = pa.schema([lake_field(column).with_nullable(nullable)])

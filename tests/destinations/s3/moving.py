@@ -63,6 +63,8 @@ class Model:
     def apply(self, staged: Sequence[Mapping[str, Any]], covers: Covers | None = None) -> tuple[int, int, int, int]:
         """Apply a set; return what it inserted, updated, left unchanged and deleted."""
         told = [0, 0, 0]
+        if covers and covers.keys_only:
+            told[2] = len({self.key(values) for values in staged} & self.rows.keys())
         for values in () if covers and covers.keys_only else staged:
             told[self._take(dict(values), wins=covers is not None)] += 1
         gone = self._gone({self.key(values) for values in staged}, covers)

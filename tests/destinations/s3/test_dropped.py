@@ -183,8 +183,8 @@ def test_a_log_that_lost_its_newest_commits_gets_them_again(local: S3Destination
     loader = Loader(local, contract_of("append"), tmp_path)
     for number in (1, 2, 3):
         loader.load(number, loader.rows(10, first=10 * number))
-    for version in (2, 3):
-        (root(loader) / f"_delta_log/{version:020d}.json").unlink()
+    for commit in sorted((root(loader) / "_delta_log").glob("*.json"))[-2:]:
+        commit.unlink()
     assert [loader.load(n, loader.rows(10, first=10 * n)).replayed for n in (1, 2, 3)] == [True, False, False]
     loader.require(*(loader.rows(10, first=10 * number) for number in (1, 2, 3)))
 

@@ -30,7 +30,7 @@ def check(folder: str, as_json: bool) -> int:
     contracts: Mapping[str, TableContract] = {}
     try:
         contracts = read_contracts(folder)
-        problems = _option_problems(contracts) + _expectation_problems(contracts)
+        problems = _option_problems(contracts) + _expectation_problems(contracts, folder)
     except ContractInvalid as error:
         problems = list(error.problems)
     if as_json:
@@ -54,13 +54,13 @@ def _option_problems(contracts: Mapping[str, TableContract]) -> list[Problem]:
     return problems
 
 
-def _expectation_problems(contracts: Mapping[str, TableContract]) -> list[Problem]:
+def _expectation_problems(contracts: Mapping[str, TableContract], folder: str) -> list[Problem]:
     checked = [contract for contract in contracts.values() if contract.checks]
     if not checked:
         return []
     from ownlens_plugins.validation import check_expectations
 
-    return [problem for contract in checked for problem in check_expectations(contract)]
+    return [problem for contract in checked for problem in check_expectations(contract, folder=folder)]
 
 
 @command.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,12 @@ def read_contract(file: Path | str) -> TableContract:
     if contract is None or document.problems:
         raise ContractInvalid(document.in_order())
     return contract
+
+
+def lines_of(file: Path | str) -> Mapping[Place, int]:
+    """Return the line of each place in a contract's file; none where it cannot be read."""
+    path = Path(file)
+    return _parse(path, path.parent.parent).lines if path.is_file() else {}
 
 
 def contract_from(values: Mapping[str, Any], *, name: str = "<contract>") -> TableContract:
@@ -249,6 +256,9 @@ def _scalar(node: yaml.Node, place: Place, document: _Document) -> Any:
         document.accidents.add(place)
         document.report(place, f"{text} is ambiguous in YAML; quote it as '{text}' or write true or false")
         return text
+    if _FLOAT.fullmatch(text) and Decimal(text) != Decimal(repr(_number(text))):
+        document.accidents.add(place)
+        document.report(place, f"{text} has more digits than YAML's numbers keep; quote it as '{text}'")
     return _number(text)
 
 

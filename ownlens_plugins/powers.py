@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Protocol, runtime_checkable
 
@@ -87,21 +87,23 @@ class SupportsKeptRows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SqlValidationTarget:
-    """Where Great Expectations finds the rows that a load touched, in SQL.
+    """Where a validation finds the rows that a load touched, in SQL.
 
     `url` is an `sqlalchemy.URL` (its string form masks the password). `relation` names a table or view in `schema`;
-    `dialect` is `postgresql` or `clickhouse`.
+    `dialect` is `postgresql` or `clickhouse`. `null_flags` says, by column, which boolean column of the relation is
+    true where the column has no value, for stores whose arrays cannot be NULL.
     """
 
     url: Any
     schema: str | None
     relation: str
     dialect: str
+    null_flags: Mapping[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable
 class SupportsSqlValidation(Protocol):
-    """A destination whose rows Great Expectations can check where they are."""
+    """A destination whose rows can be validated where they are."""
 
     def validation_target(self, plan: LoadPlan) -> SqlValidationTarget:
         """Return a relation that shows the current rows (newest versions only) of the touched slice."""

@@ -30,7 +30,7 @@ def check(folder: str, as_json: bool) -> int:
     found = survey(folder)
     contracts = found.contracts
     # Also of contracts that are wrong elsewhere, so that one look shows all there is to correct.
-    problems = [*found.problems, *_option_problems(found), *_expectation_problems(contracts)]
+    problems = [*found.problems, *_option_problems(found), *_expectation_problems(contracts, folder)]
     if as_json:
         listed = [{"file": p.file, "line": p.line, "message": p.message} for p in problems]
         click.echo(json.dumps({"contracts": len(contracts), "problems": listed}, indent=1))
@@ -52,13 +52,13 @@ def _option_problems(found: Survey) -> list[Problem]:
     return problems
 
 
-def _expectation_problems(contracts: Mapping[str, TableContract]) -> list[Problem]:
+def _expectation_problems(contracts: Mapping[str, TableContract], folder: str) -> list[Problem]:
     checked = [contract for contract in contracts.values() if contract.checks]
     if not checked:
         return []
     from ownlens_plugins.validation import check_expectations
 
-    return [problem for contract in checked for problem in check_expectations(contract)]
+    return [problem for contract in checked for problem in check_expectations(contract, folder=folder)]
 
 
 @command.command()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,12 @@ def parse(file: Path, root: Path) -> Document:
     return document
 
 
+def lines_of(file: Path | str) -> Mapping[Place, int]:
+    """Return the line of each place in a contract's file; none where it cannot be read."""
+    path = Path(file)
+    return parse(path, path.parent.parent).lines if path.is_file() else {}
+
+
 def _text(file: Path, document: Document) -> str | None:
     try:
         if file.stat().st_size <= MAX_BYTES:
@@ -166,6 +173,9 @@ def _scalar(node: yaml.Node, place: Place, document: Document) -> Any:
         document.accidents.add(place)
         document.report(place, f"{text} is ambiguous in YAML; quote it as '{text}' or write true or false")
         return text
+    if _FLOAT.fullmatch(text) and Decimal(text) != Decimal(repr(_number(text))):
+        document.accidents.add(place)
+        document.report(place, f"{text} has more digits than YAML's numbers keep; quote it as '{text}'")
     return _number(text)
 
 

@@ -1,4 +1,4 @@
-"""Validation: do the rows that a load touched make sense? Great Expectations suites, made from the contract."""
+"""Validation: do the rows that a load touched make sense? the contract's checks, by the names of Great Expectations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from .result import FailedExpectation, ValidationResult
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
+    from pathlib import Path
 
+    from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
     from great_expectations.expectations.expectation import Expectation
 
     from ..api import Destination, LoadPlan, LoadResult
@@ -22,19 +24,18 @@ __all__ = [
     "ValidationResult",
     "build_suite",
     "check_expectations",
+    "suite_result",
     "validate",
     "warm_up",
 ]
 
-# Read by Great Expectations when it is imported, which takes seconds: every function below imports it on first use.
+# Read by Great Expectations when it is imported, which takes seconds: only what returns its objects imports it.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 
 def warm_up() -> None:
-    """Import Great Expectations now (7 to 9 s of CPU), say in a background thread while tables are staged."""
-    from .library import data_context
-
-    data_context()
+    """Import what a validation needs (not Great Expectations), say in a background thread while tables are staged."""
+    from . import running  # noqa: F401
 
 
 def validate(
@@ -50,7 +51,6 @@ def validate(
         Rejected: an expectation cannot be evaluated on these columns.
         Retryable: the store did not answer.
     """
-    warm_up()
     from .running import validate as run
 
     return run(destination, plan, result=result)
@@ -77,26 +77,35 @@ def build_suite(
     Raises:
         ContractInvalid: a check of the contract is not an expectation that OwnLens can run.
     """
-    warm_up()
-    from .suite import build_suite as build
+    from .library import expectations_of
+    from .suite import suite_of
 
-    return build(
+    checks = suite_of(
         contract,
         destination=destination,
-        dialect=dialect,
         strategy=strategy,
         staged_rows=staged_rows,
         exact_rows=exact_rows,
         fresh_since=fresh_since,
         parents=parents,
     )
+    return expectations_of(contract, checks, dialect=dialect)
 
 
-def check_expectations(contract: TableContract) -> list[Problem]:
-    """Return everything wrong with a contract's `checks`: unknown names and columns, bad or missing keywords."""
+def suite_result(result: ValidationResult) -> ExpectationSuiteValidationResult:
+    """Return a validation as Great Expectations' own result, for its data docs and reports; imports it."""
+    from .library import suite_result as converted
+
+    return converted(result)
+
+
+def check_expectations(contract: TableContract, *, folder: Path | str | None = None) -> list[Problem]:
+    """Return everything wrong with a contract's `checks`: what cannot be run, can never hold, or differs by store.
+
+    With the `folder` of the contracts, each problem has its line.
+    """
     if not contract.checks:
         return []
-    warm_up()
     from .checks import problems_of
 
-    return problems_of(contract)
+    return problems_of(contract, folder=folder)

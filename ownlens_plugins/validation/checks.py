@@ -1,155 +1,149 @@
-"""A contract's `checks`: Great Expectations by name, refused when any destination could not run them."""
+"""A contract's `checks`: Great Expectations by name, refused when a store could not answer them, or not alike."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
-import great_expectations.expectations.core  # noqa: F401  (fills the registry)
-from great_expectations.compatibility.pydantic import ValidationError
-from great_expectations.expectations.expectation import Expectation
-from great_expectations.expectations.registry import (
-    get_expectation_impl,
-    list_registered_expectation_implementations,
-)
-
-from ..contracts import Kind, TableContract
+from ..contracts import Column, Kind, TableContract
+from ..contracts.documents import lines_of
+from ..contracts.reading import file_name, segment
 from ..errors import Problem, UnknownName
-from .catalogue import CLICKHOUSE, HIDDEN_FIELDS, IGNORED_ROWS, PORTABLE, POSTGRESQL, PRESENCE, unreachable
+from .asking import Check, Rows
+from .catalogue import BOUNDED, OFFERS, OPAQUE, ORDERED, OTHERS, PORTABLE, Offer, inquiry
+from .dialects import PostgreSQL
+from .keywords import moment_or_number
+from .literals import MOMENTS, NUMBERS, TEXTS, number_of, value_of
 
-_COLUMN_KEYS = ("column", "column_A", "column_B", "column_list")
-_VALUE_KEYS = ("min_value", "max_value", "value", "value_set")
-_SEVERITIES = ("critical", "warning")
-TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
-# The stores compare these values each in its own way; whether there is one, and whether it repeats, they agree on.
-_OPAQUE = frozenset({Kind.JSON, Kind.BYTES, Kind.ARRAY})
+_CONDITIONS = frozenset({"row_condition", "condition_parser"})
 
 
-def expectations_of(contract: TableContract, *, dialect: str | None) -> tuple[list[Expectation], list[Problem]]:
-    """Return the expectations that a contract's checks name, and what is wrong with the others."""
-    expectations, problems = [], []
+def checks_of(contract: TableContract) -> tuple[list[Check], list[tuple[int, str]]]:
+    """Return the checks of a contract, and (place in the list, reason) of those that are refused."""
+    checks, refused = [], []
     for place, name, keywords in _entries(contract):
         try:
-            expectations.append(_expectation(contract, name, keywords, dialect=dialect))
+            checks.append(accepted(contract, name, keywords))
         except (UnknownName, ValueError) as error:
-            problems.append(Problem(f"{contract.domain}/{contract.table}.yaml", None, f"{place}: {error}"))
-    return expectations, problems
+            refused.append((place, str(error) if str(error).startswith(name) else f"{name}: {error}"))
+    return checks, refused
 
 
-def problems_of(contract: TableContract) -> list[Problem]:
-    """Return everything wrong with a contract's checks."""
-    return expectations_of(contract, dialect=POSTGRESQL)[1]
+def problems_of(contract: TableContract, *, folder: Path | str | None = None) -> list[Problem]:
+    """Return everything wrong with a contract's checks, with lines where the contracts' folder is given."""
+    refused = checks_of(contract)[1]
+    file = f"{segment(contract.domain)}/{file_name(contract.table)}"
+    lines = lines_of(Path(folder) / file) if refused and folder is not None else {}
+    return [Problem(file, lines.get(("checks", index)), f"checks.{index}: {reason}") for index, reason in refused]
 
 
-def _entries(contract: TableContract) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def _entries(contract: TableContract) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
     for index, check in enumerate(contract.checks):
         for name, keywords in check.items():
-            yield f"checks.{index}", name, keywords
+            yield index, name, keywords
 
 
-def _expectation(
-    contract: TableContract, name: str, keywords: Mapping[str, Any], *, dialect: str | None
-) -> Expectation:
-    known = set(_portable(name).__fields__) - HIDDEN_FIELDS
-    for keyword in keywords:
-        if keyword not in known:
-            raise UnknownName("keyword", keyword, known, where=name)
-    _check_severity(name, keywords)
-    _check_columns(contract, name, keywords)
-    _check_bounds(name, keywords)
-    try:
-        return named(name, **_ignoring(name, _typed(contract, keywords, dialect=dialect)))
-    except ValidationError as error:
-        raise ValueError(f"{name}: {_reasons(error)}") from None
+def accepted(contract: TableContract, name: str, keywords: Mapping[str, Any]) -> Check:
+    """Return a check that every store answers, and answers alike.
+
+    Raises:
+        UnknownName: there is no such expectation, keyword, column or severity.
+        ValueError: it can never hold, never be evaluated, or the stores would differ.
+    """
+    offer = _offer(name)
+    kept = {key: value for key, value in keywords.items() if value is not None}
+    _check_keywords(name, offer, kept)
+    columns = [_column(contract, name, column, offer) for column in Check(name, kept).columns]
+    _check_ignored(name, offer, kept)
+    check = Check(name, kept)
+    _check_bounds(check, columns)
+    # Whatever else is wrong with it is noticed when its first questions are written.
+    next(inquiry(check, Rows(PostgreSQL("t"), {column.name: column for column in contract.columns})))
+    return check
 
 
-def named(name: str, **keywords: Any) -> Expectation:
-    """Return an expectation by its snake_case name."""
-    return get_expectation_impl(name)(**keywords)
-
-
-def _portable(name: str) -> type[Expectation]:
-    if name in PORTABLE:
-        return get_expectation_impl(name)
-    if name in list_registered_expectation_implementations():
-        near = get_close_matches(name, PORTABLE, n=1, cutoff=0)
+def _offer(name: str) -> Offer:
+    if name in OFFERS:
+        return OFFERS[name]
+    near = get_close_matches(name, PORTABLE, n=1, cutoff=0)
+    if name in OTHERS:
         raise ValueError(f"{name} does not run alike on every destination; use another, such as {near[0]}")
     raise UnknownName("expectation", name, PORTABLE)
 
 
-def _check_severity(name: str, keywords: Mapping[str, Any]) -> None:
-    severity = keywords.get("severity", "critical")
-    if severity not in _SEVERITIES:
-        raise UnknownName("severity", str(severity), _SEVERITIES, where=name)
+def _check_keywords(name: str, offer: Offer, keywords: Mapping[str, Any]) -> None:
+    readers = offer.readers
+    for keyword, written in keywords.items():
+        if keyword in _CONDITIONS:
+            raise ValueError(f"{name}: unknown keyword {keyword!r}: conditions are spelt differently for each store")
+        if keyword == "ignore_row_if" and offer.ignored:
+            continue
+        if keyword not in readers:
+            raise UnknownName("keyword", keyword, readers, where=name)
+        _read(name, keyword, written, offer)
+    for keyword in offer.required:
+        if keyword not in keywords:
+            raise ValueError(f"{name}: {keyword}: field required")
 
 
-def _check_bounds(name: str, keywords: Mapping[str, Any]) -> None:
-    low, high = keywords.get("min_value"), keywords.get("max_value")
-    if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
-        raise ValueError(f"{name}: min_value {low} is greater than max_value {high}")
-
-
-def columns_of(keywords: Mapping[str, Any]) -> list[str]:
-    """Return the columns that an expectation's keywords name, in order."""
-    entries = [keywords[key] for key in _COLUMN_KEYS if key in keywords]
-    return [column for entry in entries for column in (entry if isinstance(entry, list) else [entry])]
-
-
-def _check_columns(contract: TableContract, name: str, keywords: Mapping[str, Any]) -> None:
-    for column in columns_of(keywords):
-        if column not in contract.column_names:
-            raise UnknownName("column", str(column), contract.column_names, where=name)
-        if column in unreachable(contract.column_names):
-            raise ValueError(f"{name}: Great Expectations cannot tell column {column!r} from others; rename it")
-        kind = contract.column(column).type.kind
-        if kind in _OPAQUE and name not in PRESENCE:
-            raise ValueError(f"{name}: values of the {kind} column {column!r} cannot be compared; check for nulls only")
-
-
-def _typed(contract: TableContract, keywords: Mapping[str, Any], *, dialect: str | None) -> dict[str, Any]:
-    """Return keywords with the ISO texts that stand for dates and times of a column as such."""
-    kind = next((contract.column(column).type.kind for column in columns_of(keywords)), None)
-    if kind not in TIMES:
-        return dict(keywords)
-    return {
-        key: _time(value, kind, dialect=dialect) if key in _VALUE_KEYS else value for key, value in keywords.items()
-    }
-
-
-def _ignoring(name: str, keywords: dict[str, Any]) -> dict[str, Any]:
-    if name not in IGNORED_ROWS:
-        return keywords
-    if keywords.setdefault("ignore_row_if", IGNORED_ROWS[name]) != IGNORED_ROWS[name]:
-        raise ValueError(f"{name}: ignore_row_if can only be {IGNORED_ROWS[name]}, which is what SQL does")
-    return keywords
-
-
-def _time(value: Any, kind: Kind, *, dialect: str | None) -> Any:
-    if isinstance(value, list):
-        return [_time(item, kind, dialect=dialect) for item in value]
-    if not isinstance(value, str):
-        return value
+def _read(name: str, keyword: str, written: Any, offer: Offer) -> None:
+    if keyword == "severity" and written not in ("critical", "warning"):
+        raise UnknownName("severity", str(written), ("critical", "warning"), where=name)
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is no {kind}; write it as 2026-01-31 or 2026-01-31T23:59:59") from None
-    return as_stored(moment, kind, dialect=dialect)
+        offer.readers[keyword](written)
+    except ValueError as error:
+        raise ValueError(f"{name}: {keyword}: {error}") from None
 
 
-def as_stored(moment: datetime, kind: Kind, *, dialect: str | None) -> date:
-    """Return a time as the rows come back: pandas knows no dates, and ClickHouse's driver gives UTC without a zone."""
-    utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if kind is Kind.TIMESTAMPTZ and dialect != CLICKHOUSE:
-        return utc
-    naive = utc.replace(tzinfo=None)
-    return naive.date() if kind is Kind.DATE and dialect else naive
+def _column(contract: TableContract, name: str, column: str, offer: Offer) -> Column:
+    if column not in contract.column_names:
+        raise UnknownName("column", column, contract.column_names, where=name)
+    found = contract.column(column)
+    if found.type.kind not in offer.kinds:
+        raise ValueError(f"{name}: {_unsuited(found, offer.kinds)}")
+    return found
 
 
-def _reasons(error: ValidationError) -> str:
-    return "; ".join(f"{_where(problem['loc'])}{problem['msg']}" for problem in error.errors())
+def _unsuited(column: Column, kinds: frozenset[Kind]) -> str:
+    kind = column.type.kind
+    if kind in OPAQUE:
+        return f"values of the {kind} column {column.name!r} cannot be compared; check for nulls only"
+    return f"asks what only {_SUITED[kinds]} can be asked, and {column.name!r} is {column.type}"
 
 
-def _where(location: tuple[int | str, ...]) -> str:
-    return "".join(f"{step}: " for step in location if step != "__root__")
+_SUITED = {
+    NUMBERS: "numbers",
+    NUMBERS | MOMENTS: "numbers, dates and timestamps",
+    TEXTS: "texts and enums",
+    ORDERED: "numbers, dates, times and texts",
+}
+
+
+def _check_ignored(name: str, offer: Offer, keywords: Mapping[str, Any]) -> None:
+    if keywords.get("ignore_row_if", offer.ignored) != offer.ignored:
+        raise ValueError(f"{name}: ignore_row_if can only be {offer.ignored}, which is what SQL does")
+
+
+def _check_bounds(check: Check, columns: list[Column]) -> None:
+    given = [check.keywords[key] for key in ("min_value", "max_value") if key in check.keywords]
+    if not given and check.name in BOUNDED:
+        raise ValueError(f"{check.name}: min_value or max_value is required; without a bound it always holds")
+    low, high = _ends(check, columns)
+    strict = check.keywords.get("strict_min") or check.keywords.get("strict_max")
+    if low is None or high is None or low < high or (low == high and not strict):
+        return
+    written = [check.keywords[key] for key in ("min_value", "max_value")]
+    raise ValueError(
+        f"{check.name}: min_value {written[0]} is {'not less' if strict else 'greater'} than max_value {written[1]}"
+    )
+
+
+def _ends(check: Check, columns: list[Column]) -> list[Any]:
+    readers, kind = OFFERS[check.name].readers, columns[0].type.kind if columns else Kind.INT64
+    given = [check.keywords.get(key) for key in ("min_value", "max_value")]
+    if readers.get("min_value") is moment_or_number and kind in MOMENTS:
+        return [None if written is None else value_of(written, columns[0].type) for written in given]
+    exact = Kind.DECIMAL if kind is Kind.DECIMAL else Kind.FLOAT64
+    return [None if written is None else number_of(written, exact) for written in given]

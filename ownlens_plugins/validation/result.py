@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import ValidationFailed
 
@@ -21,11 +22,21 @@ class FailedExpectation:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluated:
+    """An expectation that was evaluated: its keywords in the contract's words, and Great Expectations' `result`."""
+
+    name: str
+    keywords: dict[str, Any]
+    success: bool
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ValidationResult:
     """The outcome for one table in one destination.
 
     `expectations` counts what was evaluated on `rows` rows. `failed` holds the critical ones that do not hold,
-    `warnings` the others. `seconds` is wall time.
+    `warnings` the others. `seconds` is wall time. `evaluated` holds all of them, in order.
     """
 
     table: str
@@ -36,6 +47,7 @@ class ValidationResult:
     warnings: tuple[FailedExpectation, ...]
     rows: int
     seconds: float
+    evaluated: tuple[Evaluated, ...] = ()
 
     def raise_if_failed(self) -> None:
         """Raise when a critical expectation does not hold.

@@ -11,30 +11,17 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from great_expectations.core.batch import Batch
-from great_expectations.core.expectation_validation_result import ExpectationValidationResult
-from great_expectations.execution_engine.execution_engine import ExecutionEngine
-from great_expectations.execution_engine.pandas_execution_engine import PandasExecutionEngine
-from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
-from great_expectations.validator.validator import Validator
 
 from ..api import Destination, LoadPlan, LoadResult
 from ..contracts import Strategy
-from ..errors import Rejected
 from ..powers import SupportsSliceReading, SupportsSqlValidation
-from .catalogue import PRESENCE, ROW_COUNTS
-from .checks import columns_of
-from .frame import needed_columns, touched_frame
-from .library import data_context
-from .outcome import errored, failed_expectation, store_trouble, trouble, unchecked_columns
-from .result import ValidationResult
+from .arrow import ArrowRows, arrow_rows, needed_columns
+from .asking import Check, Inquiry, Rows, Verdict, verdicts
+from .catalogue import PRESENCE, ROW_COUNTS, inquiry
+from .outcome import failed_expectation, store_trouble, trouble
+from .result import Evaluated, ValidationResult
 from .sql import SqlRows, sql_rows
-from .suite import build_suite
-
-# The quick pass asks only whether an expectation holds, which Great Expectations answers in one query for most of a
-# suite. The second pass counts, for the few that do not. Neither lets the value of a row into a result.
-_QUICK = "BOOLEAN_ONLY"
-_COUNTED = {"result_format": "BASIC", "partial_unexpected_count": 0}
+from .suite import suite_of
 
 
 @dataclass(frozen=True)
@@ -51,10 +38,8 @@ class _Asked:
 class _Subject:
     """A suite and the rows that it is to be run on."""
 
-    suite: Sequence[ExpectationConfiguration]
-    engine: ExecutionEngine[Any]
-    data: Any
-    rows: int
+    suite: Sequence[Check]
+    rows: ArrowRows | SqlRows
 
 
 def validate(destination: Destination[Any, Any], plan: LoadPlan, *, result: LoadResult | None) -> ValidationResult:
@@ -65,19 +50,34 @@ def validate(destination: Destination[Any, Any], plan: LoadPlan, *, result: Load
     if _is_empty(plan, result) and plan.strategy is not Strategy.OVERWRITE:
         return ValidationResult(plan.table, plan.destination, True, 0, (), (), 0, time.monotonic() - started)
     with store_trouble(plan), _subject(destination, plan, _asked(plan, result)) as subject:
-        broken = [failed_expectation(found) for found in _broken(plan, subject)]
-    broken += unchecked_columns(plan.contract)
+        rows, found = _judged(plan, subject)
+    broken = [failed_expectation(check, verdict) for check, verdict in found if not verdict.success]
     failed = tuple(one for one in broken if one.severity == "critical")
     return ValidationResult(
         table=plan.table,
         destination=plan.destination,
         success=not failed,
-        expectations=len(subject.suite),
+        expectations=len(found),
         failed=failed,
         warnings=tuple(one for one in broken if one.severity != "critical"),
-        rows=subject.rows,
+        rows=rows,
         seconds=time.monotonic() - started,
+        evaluated=tuple(Evaluated(c.name, dict(c.keywords), v.success, v.result) for c, v in found),
     )
+
+
+def _judged(plan: LoadPlan, subject: _Subject) -> tuple[int, list[tuple[Check, Verdict]]]:
+    """Return the number of rows, and each check with its verdict."""
+    rows = Rows(subject.rows.dialect, {column.name: column for column in plan.contract.columns})
+    asked = [_row_count(), *(inquiry(check, rows) for check in subject.suite)]
+    checks = [None, *subject.suite]
+    counted, *found = verdicts(asked, subject.rows.ask, lambda place, error: trouble(plan, checks[place], error))
+    return counted.result["rows"], list(zip(subject.suite, found, strict=True))
+
+
+def _row_count() -> Inquiry:
+    (rows,) = yield ["count(*)"]
+    return Verdict(True, {"rows": rows})
 
 
 def _is_empty(plan: LoadPlan, result: LoadResult | None) -> bool:
@@ -122,30 +122,26 @@ def _staged_days(plan: LoadPlan) -> Iterator[pa.Array]:
 @contextmanager
 def _subject(destination: Destination[Any, Any], plan: LoadPlan, asked: _Asked) -> Iterator[_Subject]:
     if not isinstance(destination, SupportsSqlValidation):
-        yield _framed(destination, plan, asked)
+        with _fetched(destination, plan, asked) as subject:
+            yield subject
         return
     target = destination.validation_target(plan)
     try:
         with sql_rows(target) as rows:
-            yield _in_place(rows, plan, asked)
+            parents = rows.present({reference.table for reference in plan.contract.references})
+            yield _Subject(_suite(plan, asked, parents), rows)
     finally:
         destination.release_validation_target(target)
 
 
-def _in_place(rows: SqlRows, plan: LoadPlan, asked: _Asked) -> _Subject:
-    parents = rows.present({reference.table for reference in plan.contract.references})
-    suite = _suite(plan, asked, rows.target.dialect, parents)
-    engine = rows.execution_engine(plan.contract.columns)
-    return _Subject(suite, engine, rows.batch_data(engine), rows.count())
-
-
-def _framed(destination: Destination[Any, Any], plan: LoadPlan, asked: _Asked) -> _Subject:
-    suite = _suite(plan, asked, None)
-    values = [name for one in suite if one.type not in PRESENCE for name in columns_of(one.kwargs)]
-    presence = [*plan.contract.key, *(name for one in suite for name in columns_of(one.kwargs))]
+@contextmanager
+def _fetched(destination: Destination[Any, Any], plan: LoadPlan, asked: _Asked) -> Iterator[_Subject]:
+    suite = _suite(plan, asked)
+    values = [name for one in suite if one.name not in PRESENCE for name in one.columns]
+    presence = [*plan.contract.key, *(name for one in suite for name in one.columns)]
     reader = _reader(destination, plan, needed_columns(plan.touched, values, presence))
-    frame = touched_frame(reader, plan.touched, values=values, presence=presence)
-    return _Subject(suite, PandasExecutionEngine(), frame, len(frame))
+    with arrow_rows(reader, plan.touched, values=values, presence=presence) as rows:
+        yield _Subject(suite, rows)
 
 
 def _reader(destination: Destination[Any, Any], plan: LoadPlan, columns: list[str]) -> pa.RecordBatchReader:
@@ -154,45 +150,14 @@ def _reader(destination: Destination[Any, Any], plan: LoadPlan, columns: list[st
     return destination.read(plan)
 
 
-def _suite(
-    plan: LoadPlan, asked: _Asked, dialect: str | None, parents: Collection[str] = ()
-) -> list[ExpectationConfiguration]:
-    suite = build_suite(
+def _suite(plan: LoadPlan, asked: _Asked, parents: Collection[str] = ()) -> list[Check]:
+    suite = suite_of(
         plan.contract,
         destination=plan.destination,
-        dialect=dialect,
         strategy=plan.strategy,
         staged_rows=asked.staged_rows,
         exact_rows=asked.exact_rows,
         fresh_since=asked.fresh_since,
         parents=parents,
     )
-    configurations = [expectation.configuration for expectation in suite]
-    return [one for one in configurations if one.type in ROW_COUNTS] if asked.counts_only else configurations
-
-
-def _broken(plan: LoadPlan, subject: _Subject) -> list[ExpectationValidationResult]:
-    validator = Validator(subject.engine, batches=[Batch(data=subject.data)], data_context=data_context())
-    quick = _run(plan, validator, subject.suite, _QUICK)
-    unmet = [found.expectation_config for found in quick if not found.success and found.expectation_config]
-    return [found for found in _run(plan, validator, unmet, _COUNTED) if not found.success]
-
-
-def _run(
-    plan: LoadPlan, validator: Validator, suite: Sequence[ExpectationConfiguration], result_format: Any
-) -> list[ExpectationValidationResult]:
-    results = _evaluated(validator, suite, result_format)
-    if any(errored(found) for found in results):
-        # One query serves many expectations, and an error in it is told of all of them: ask again, one by one.
-        results = [found for one in suite for found in _evaluated(validator, [one], result_format)]
-        for found in filter(errored, results):
-            raise trouble(plan, found)
-    if len(results) != len(suite):
-        raise Rejected(f"{plan.table}: {plan.destination} evaluated {len(results)} of {len(suite)} expectations")
-    return results
-
-
-def _evaluated(
-    validator: Validator, suite: Sequence[ExpectationConfiguration], result_format: Any
-) -> list[ExpectationValidationResult]:
-    return validator.graph_validate(list(suite), {"result_format": result_format}) if suite else []
+    return [one for one in suite if one.name in ROW_COUNTS] if asked.counts_only else suite

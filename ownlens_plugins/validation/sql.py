@@ -1,21 +1,22 @@
-"""Rows where they are, in PostgreSQL or ClickHouse, as Great Expectations reaches them."""
+"""Rows where they are, in PostgreSQL or ClickHouse."""
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
-from great_expectations.execution_engine.sqlalchemy_batch_data import SqlAlchemyBatchData
-from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
 
-from ..contracts import Column, Kind
 from ..powers import SqlValidationTarget
+from .asking import Unanswered
 from .catalogue import CLICKHOUSE, POSTGRESQL
+from .dialects import ClickHouse, Dialect, PostgreSQL
+from .outcome import names_of, store_is_away
 
 # In ClickHouse, where tables come in any order, a parent without rows is one that has yet to come.
 _PRESENT: Mapping[str, str] = {
@@ -24,21 +25,10 @@ _PRESENT: Mapping[str, str] = {
     CLICKHOUSE: "SELECT name FROM system.tables WHERE name IN :tables "
     "AND database = if(:schema = '', currentDatabase(), :schema) AND total_rows > 0",
 }
-# As much as Great Expectations asks of a type: whether it can be compared with a number.
-_TYPES: Mapping[Kind, sa.types.TypeEngine[Any]] = {
-    Kind.BOOL: sa.Boolean(),
-    Kind.INT16: sa.SmallInteger(),
-    Kind.INT32: sa.Integer(),
-    Kind.INT64: sa.BigInteger(),
-    Kind.FLOAT32: sa.Float(),
-    Kind.FLOAT64: sa.Double(),
-    Kind.DECIMAL: sa.Numeric(),
-    Kind.DATE: sa.Date(),
-    Kind.TIME: sa.Time(),
-    Kind.TIMESTAMP: sa.DateTime(),
-    Kind.TIMESTAMPTZ: sa.DateTime(timezone=True),
-}
 _NO_SCHEMA: Mapping[str, str | None] = {POSTGRESQL: None, CLICKHOUSE: ""}
+# Short of PostgreSQL's 1,664 columns, and of the 256 KiB that ClickHouse reads of a query.
+_MOST_QUESTIONS = 500
+_MOST_CHARACTERS = 200_000
 
 
 @dataclass(frozen=True)
@@ -48,26 +38,34 @@ class SqlRows:
     target: SqlValidationTarget
     engine: sa.Engine
 
-    def execution_engine(self, columns: Sequence[Column]) -> SqlAlchemyExecutionEngine:
-        """Return an engine of Great Expectations. Not shared: it keeps the batch that was loaded last."""
-        engine = _ExecutionEngine(engine=self.engine, create_temp_table=False)
-        engine.relation_columns = columns
+    @cached_property
+    def dialect(self) -> Dialect:
         if self.target.dialect == CLICKHOUSE:
-            # It looks for another driver's dialect of ClickHouse, and without any it runs no regular expression.
-            engine.dialect_module = sys.modules[type(self.engine.dialect).__module__]
-        return engine
+            spelt = ClickHouse("", database=self.target.schema, null_flags=self.target.null_flags)
+            return ClickHouse(spelt.beside(self.target.relation), self.target.schema, self.target.null_flags)
+        relation = PostgreSQL("", schema=self.target.schema).beside(self.target.relation)
+        return PostgreSQL(relation, schema=self.target.schema)
 
-    def batch_data(self, engine: SqlAlchemyExecutionEngine) -> SqlAlchemyBatchData:
-        """Return the relation as Great Expectations takes it."""
-        return SqlAlchemyBatchData(
-            engine, schema_name=self.target.schema, table_name=self.target.relation, create_temp_table=False
-        )
+    def ask(self, questions: Sequence[str]) -> list[Any]:
+        """Answer questions about the rows, in one statement as long as it is not too long.
 
-    def count(self) -> int:
-        """Return the number of rows."""
-        relation = sa.table(self.target.relation, schema=self.target.schema)
-        with self.engine.connect() as connection:
-            return int(connection.execute(sa.select(sa.func.count()).select_from(relation)).scalar_one())
+        Raises:
+            Unanswered: the store refused it.
+        """
+        return [answer for some in _statements(questions) for answer in self._answers(some)]
+
+    def _answers(self, questions: Sequence[str]) -> list[Any]:
+        statement = f"SELECT {', '.join(questions)} FROM {self.dialect.relation}"
+        try:
+            with self.engine.connect() as connection:
+                # As it is: a driver that saw parameters would take percent signs for them.
+                exact = connection.execution_options(no_parameters=True)
+                (found,) = exact.exec_driver_sql(statement).fetchall()
+        except sa.exc.SQLAlchemyError as error:
+            if store_is_away(error):
+                raise
+            raise Unanswered(names_of(error)[-1]) from None
+        return [int(value) if isinstance(value, Decimal) else value for value in found]
 
     def present(self, tables: Collection[str]) -> set[str]:
         """Return those of the tables that this store has, beside the relation."""
@@ -79,30 +77,17 @@ class SqlRows:
             return set(connection.execute(query, values).scalars())
 
 
-class _ExecutionEngine(SqlAlchemyExecutionEngine):
-    """Takes the relation's columns from the contract, for a reflection costs as much as the rest of a validation."""
-
-    relation_columns: Sequence[Column] = ()
-
-    def get_inspector(self) -> Any:
-        return _Columns(self.relation_columns, self.engine.dialect)
-
-    def close(self) -> None:
-        """Leave the connections to the other validations; this is called whenever an instance is collected."""
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Answers what Great Expectations asks SQLAlchemy's inspector."""
-
-    columns: Sequence[Column]
-    dialect: sa.Dialect
-
-    def get_columns(self, **_: Any) -> list[dict[str, Any]]:
-        return [{"name": column.name, "type": _TYPES.get(column.type.kind, sa.String())} for column in self.columns]
-
-    def get_pk_constraint(self, **_: Any) -> dict[str, Any]:
-        return {"constrained_columns": []}
+def _statements(questions: Sequence[str]) -> Iterator[list[str]]:
+    some: list[str] = []
+    size = 0
+    for question in questions:
+        if some and (len(some) == _MOST_QUESTIONS or size + len(question) > _MOST_CHARACTERS):
+            yield some
+            some, size = [], 0
+        some.append(question)
+        size += len(question)
+    if some:
+        yield some
 
 
 @contextmanager
@@ -134,17 +119,4 @@ _engines: dict[sa.URL, _Shared] = {}
 
 def _engine(target: SqlValidationTarget) -> sa.Engine:
     options = {"postgresql_readonly": True} if target.dialect == POSTGRESQL else {}
-    engine = sa.create_engine(target.url, pool_size=8, execution_options=options)
-    if target.dialect == CLICKHOUSE:
-        engine.dialect.statement_compiler = _counting_characters(engine.dialect.statement_compiler)
-    return engine
-
-
-def _counting_characters(compiler: type[sa.sql.compiler.SQLCompiler]) -> type[sa.sql.compiler.SQLCompiler]:
-    class CharacterCompiler(compiler):  # type: ignore[misc, valid-type]
-        """Counts characters like the other stores; ClickHouse's `length` counts bytes."""
-
-        def visit_length_func(self, function: Any, **keywords: Any) -> str:
-            return f"lengthUTF8{self.function_argspec(function, **keywords)}"
-
-    return CharacterCompiler
+    return sa.create_engine(target.url, pool_size=8, execution_options=options)

@@ -205,6 +205,7 @@ _CLICKHOUSE = {
     Kind.FLOAT64: "Float64",
     Kind.UUID: "UUID",
     Kind.DATE: "Date32",
+    Kind.TIME: "Time64(6)",
     Kind.TIMESTAMP: "DateTime64(6, 'UTC')",
     Kind.TIMESTAMPTZ: "DateTime64(6, 'UTC')",
 }

@@ -120,6 +120,10 @@ class S3Folder:
         pages: Any = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{key}/", **options)
         yield from pages
 
+    def delete(self, name: str) -> None:
+        bucket, key = self._place(name)
+        self._s3.delete_object(Bucket=bucket, Key=key)
+
     def remove(self, prefix: str) -> None:
         bucket, _ = self._place("")
         for name in self.list(prefix):

@@ -64,8 +64,16 @@ class ObjectFolder(Protocol):
 
     def read(self, name: str) -> bytes | None: ...
 
+    def folders(self, prefix: str) -> list[str]:
+        """Return the last segments of the folders right below a prefix, sorted."""
+        ...
+
     def list(self, prefix: str) -> list[str]:
         """Return the names (relative to the root) of all objects below a prefix, sorted."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Delete one object, if it is there."""
         ...
 
     def remove(self, prefix: str) -> None: ...
@@ -110,10 +118,21 @@ class LocalFolder:
         except FileNotFoundError:
             return None
 
+    def folders(self, prefix: str) -> list[str]:
+        base = Path(self.uri(prefix))
+        return sorted(path.name for path in base.iterdir() if path.is_dir()) if base.exists() else []
+
     def list(self, prefix: str) -> list[str]:
         base = Path(self.root).absolute()
         found = (path for path in (base / prefix).rglob("*") if path.is_file() and not path.name.startswith("."))
         return sorted(str(path.relative_to(base)) for path in found)
+
+    def delete(self, name: str) -> None:
+        target = Path(self.uri(name))
+        target.unlink(missing_ok=True)
+        if target.parent.exists():
+            # Only then may what the object named go as well.
+            _sync_folder(target.parent)
 
     def remove(self, prefix: str) -> None:
         shutil.rmtree(self.uri(prefix), ignore_errors=True)

@@ -16,6 +16,7 @@ from .environment import quiet_dependencies
 COMMANDS = {
     "load": "Load tables into the destinations.",
     "status": "Tell how far each destination has come, and what is not validated.",
+    "maintain": "Keep tables, ledgers and staged sets small.",
     "demo": "Run the whole load path on an embedded newsroom.",
     "sandbox": "Start, stop or list the servers of a whole stack to look at.",
     "show": "Print rows that landed in a destination.",

@@ -49,9 +49,9 @@ def command(tables: list[str], destinations: list[str], profile: str, config: st
 
 
 def _standings(settings: Profile, tables: Sequence[str], destinations: Sequence[str]) -> list[Standing]:
-    contracts = _chosen(read_contracts(settings.contracts), tables)
+    contracts = chosen(read_contracts(settings.contracts), tables)
     registry = Registry()
-    stores = _stores(settings, destinations, registry)
+    stores = connected(settings, destinations, registry)
     area = StagingArea(settings.staging, registry)
     scrubber = Scrubber(
         [*secrets_of(settings), *(one for store in stores.values() for one in secrets_of(store.config))]
@@ -75,14 +75,24 @@ def _standings(settings: Profile, tables: Sequence[str], destinations: Sequence[
             store.close()
 
 
-def _chosen(contracts: Mapping[str, TableContract], tables: Sequence[str]) -> list[TableContract]:
+def chosen(contracts: Mapping[str, TableContract], tables: Sequence[str]) -> list[TableContract]:
+    """Return the contracts that a command names, all without a name.
+
+    Raises:
+        UnknownName: there is no such table.
+    """
     for table in tables:
         if table not in contracts:
             raise UnknownName("table", table, contracts)
     return [contract for name, contract in contracts.items() if not tables or name in tables]
 
 
-def _stores(settings: Profile, asked: Sequence[str], registry: Registry) -> Stores:
+def connected(settings: Profile, asked: Sequence[str], registry: Registry) -> Stores:
+    """Return the asked destinations of a profile, all when none is asked for, ready to be used.
+
+    Raises:
+        UnknownName: not installed. SettingsInvalid: the profile has no connection for it.
+    """
     if any("block" in connection for connection in settings.destinations.values()):
         # Only then, because it starts Prefect.
         from ownlens_flows.blocks import with_blocks

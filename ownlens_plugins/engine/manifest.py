@@ -30,7 +30,8 @@ class Manifest:
     `left_out` counts extracted rows that earlier sets hold already, `left_out_changed` those of an append that differ
     from what was staged. `rejected` counts the rows of its quarantine: those that were refused and are news. `reasons`
     counts them by reason, the commonest ten. `standing` names rows of older quarantines that were refused again as they
-    are; `replayed` those that this set brings in.
+    are; `replayed` those that this set brings in. `retired` says that the parts are deleted, as every destination had
+    applied them: what is left is the quarantine.
     """
 
     table: str
@@ -61,6 +62,7 @@ class Manifest:
     reasons: Mapping[str, int] = field(default_factory=dict)
     standing: Spans = ()
     replayed: Spans = ()
+    retired: bool = False
 
     def to_json(self) -> Content:
         """Return the manifest as the bytes of its object."""

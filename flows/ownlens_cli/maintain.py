@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from datetime import timedelta
 
 import click
 
-from ownlens_plugins.contracts import TableContract, parents_first, read_contracts
-from ownlens_plugins.engine.maintaining import Maintained, Maintenance, succeeded
-from ownlens_plugins.engine.retiring import KeepFor
-from ownlens_plugins.engine.scrubbing import Scrubber, secrets_of
-from ownlens_plugins.engine.staging import StagingArea
+from ownlens_plugins.contracts import parents_first, read_contracts
+from ownlens_plugins.engine.maintaining import Maintenance, succeeded
 from ownlens_plugins.registry import Registry
-from ownlens_plugins.settings import DEFAULT_PROFILE, Profile
+from ownlens_plugins.settings import DEFAULT_PROFILE
 
 from .embedded import ready_profile
 from .load import names
-from .status import chosen, connected
+from .status import chosen, with_connections
 
 
 @click.command()
@@ -36,8 +31,13 @@ def command(
     Staged sets go once every destination of the profile has applied them, after the profile's staging_keep_days. Loads
     may run at the same time. Exit code 1 if any table failed.
     """
+    registry = Registry()
     with ready_profile(profile, config) as settings:
-        found = maintained(settings, tables, destinations, dry_run=dry_run)
+        contracts = parents_first(chosen(read_contracts(settings.contracts), tables))
+        connected = with_connections(settings, destinations, registry)
+        with Maintenance.of(connected, registry, destinations, dry_run=dry_run) as maintenance:
+            # Children before the parents that they reference.
+            found = [done for contract in reversed(contracts) for done in maintenance.maintain(contract)]
     if as_json:
         click.echo(json.dumps({"succeeded": succeeded(found), "tables": [one.document() for one in found]}, indent=1))
     else:
@@ -45,30 +45,3 @@ def command(
 
         stdout_console().print(chores_table(found))
     return 0 if succeeded(found) else 1
-
-
-def maintained(
-    settings: Profile, tables: Sequence[str], destinations: Sequence[str], *, dry_run: bool
-) -> list[Maintained]:
-    """Maintain tables of a profile, children before the parents that they reference."""
-    contracts = chosen(read_contracts(settings.contracts), tables)
-    registry = Registry()
-    stores = connected(settings, destinations, registry)
-    try:
-        work = Maintenance(
-            stores=stores,
-            area=StagingArea(settings.staging, registry),
-            registry=registry,
-            keep=KeepFor(timedelta(days=settings.staging_keep_days), timedelta(days=settings.quarantine_keep_days)),
-            scrubber=Scrubber([*secrets_of(settings), *(s for one in stores.values() for s in secrets_of(one.config))]),
-            complete=set(stores) == {registry.resolve(name) for name in settings.destinations},
-            dry_run=dry_run,
-        )
-        return [done for contract in _children_first(contracts) for done in work.maintain(contract)]
-    finally:
-        for store in stores.values():
-            store.close()
-
-
-def _children_first(contracts: Sequence[TableContract]) -> list[TableContract]:
-    return parents_first(contracts)[::-1]

@@ -51,7 +51,7 @@ def command(tables: list[str], destinations: list[str], profile: str, config: st
 def _standings(settings: Profile, tables: Sequence[str], destinations: Sequence[str]) -> list[Standing]:
     contracts = chosen(read_contracts(settings.contracts), tables)
     registry = Registry()
-    stores = connected(settings, destinations, registry)
+    stores = _stores(settings, destinations, registry)
     area = StagingArea(settings.staging, registry)
     scrubber = Scrubber(
         [*secrets_of(settings), *(one for store in stores.values() for one in secrets_of(store.config))]
@@ -87,17 +87,18 @@ def chosen(contracts: Mapping[str, TableContract], tables: Sequence[str]) -> lis
     return [contract for name, contract in contracts.items() if not tables or name in tables]
 
 
-def connected(settings: Profile, asked: Sequence[str], registry: Registry) -> Stores:
-    """Return the asked destinations of a profile, all when none is asked for, ready to be used.
-
-    Raises:
-        UnknownName: not installed. SettingsInvalid: the profile has no connection for it.
-    """
+def with_connections(settings: Profile, asked: Sequence[str], registry: Registry) -> Profile:
+    """Return the profile with what Prefect's blocks say of the asked destinations filled in."""
     if any("block" in connection for connection in settings.destinations.values()):
         # Only then, because it starts Prefect.
         from ownlens_flows.blocks import with_blocks
 
-        settings = with_blocks(settings, {}, registry, destinations=list(asked))
+        return with_blocks(settings, {}, registry, destinations=list(asked))
+    return settings
+
+
+def _stores(settings: Profile, asked: Sequence[str], registry: Registry) -> Stores:
+    settings = with_connections(settings, asked, registry)
     connections = {registry.resolve(name): connection for name, connection in settings.destinations.items()}
     chosen = list(dict.fromkeys(map(registry.resolve, asked))) or list(connections)
     for name in chosen:

@@ -53,7 +53,7 @@ class StagedPart:
     def read(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Stream the part's rows as they were staged, at most `ROWS_PER_BATCH` rows a batch.
 
-        A contract that gained or lost a nullable column since is the plan's matter: see `LoadPlan.read_part`.
+        A contract that changed since is the plan's matter: writers read by `LoadPlan.read_part`.
         """
         return read_parquet(self.uri, columns=columns, rows_per_batch=ROWS_PER_BATCH)
 
@@ -154,26 +154,37 @@ class LoadPlan:
             return LoadResult(self.load_id, self.digest, rows=0, inserted=0, replayed=True)
         if digest != self.digest:
             raise StagedSetChanged(
-                f"{self.table}: {self.destination} holds {self.load_id} with another digest; stage the table again"
+                f"{self.table}: {self.destination} holds {self.load_id} with another digest, so it was loaded from "
+                f"other staged sets; fill all destinations anew with --full-refresh --tables {self.table}"
             )
         return LoadResult(self.load_id, digest, replayed=True, **counts)  # type: ignore[arg-type]
 
     def read_part(self, part: StagedPart, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Stream one part with the contract's schema; columns that are newer than the part are null."""
+        """Stream one part with the contract's schema, which may be newer than the part: see `aligned`."""
         schema = self._schema_of(columns)
-        return (_aligned(batch, schema) for batch in part.read(columns))
+        return (aligned(batch, schema) for batch in part.read(columns))
 
     def _schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
         return self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
 
 
-def _aligned(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    # A set staged before a nullable column came into the contract holds nulls for it.
-    columns = [
-        batch.column(field.name) if field.name in batch.schema.names else pa.nulls(batch.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+def aligned(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a staged batch in a contract's schema, which may be newer than the set.
+
+    A column that came into the contract since is null, one that left it is dropped, and one of a wider type is cast.
+
+    Raises:
+        pyarrow.ArrowInvalid: a value does not fit; the engine plans no set of which one could not.
+    """
+    return pa.RecordBatch.from_arrays([_aligned(batch, field) for field in schema], schema=schema)
+
+
+def _aligned(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    if field.name not in batch.schema.names:
+        return pa.nulls(batch.num_rows, field.type)
+    staged = batch.column(field.name)
+    # A safe cast: a value that the new type does not hold exactly ends the load, and is never rounded.
+    return staged if staged.type == field.type else staged.cast(field.type)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ownlens_plugins.api import StagedPart
+from ownlens_plugins.api import StagedPart, aligned
 from ownlens_plugins.contracts import Column, TableContract
 from ownlens_plugins.errors import Rejected, Retryable
 from ownlens_plugins.object_store import reading_part
@@ -35,8 +35,8 @@ class Prepared:
 def prepared(part: StagedPart, contract: TableContract, *, uuid_as: UuidAs) -> Iterator[Prepared]:
     """Open a part for inserting.
 
-    The staged bytes are sent as they are, unless a list is NULL, which ClickHouse would take for an empty list, or
-    UUIDs are to be kept as text.
+    The staged bytes are sent as they are, unless a list is NULL, which ClickHouse would take for an empty list, UUIDs
+    are to be kept as text, or the contract has widened a number since: ClickHouse's own conversions are not all exact.
 
     Raises:
         Rejected: the part has not the contract's columns and types, which ClickHouse would convert without a word, or
@@ -48,7 +48,7 @@ def prepared(part: StagedPart, contract: TableContract, *, uuid_as: UuidAs) -> I
         present = _present(schema, contract)
         rewritten = _has_null_lists(part, contract, present)
     as_text = uuid_as == "string" and any(is_uuid(column) for column in present)
-    if as_text or rewritten:
+    if as_text or rewritten or _is_older(schema, present):
         with _rewritten(part, contract, present, as_text=as_text) as file:
             yield Prepared(file, (*(column.name for column in present), *map(flag, flagged(contract))), rows)
         return
@@ -84,7 +84,8 @@ def _present(schema: pa.Schema, contract: TableContract) -> list[Column]:
         if column not in present and not column.nullable:
             raise Rejected(f"{contract.table}: a staged part lacks column {column.name!r}; stage the rows again")
     for column in present:
-        if not _same(schema.field(column.name).type, column.type.arrow):
+        staged, wanted = schema.field(column.name).type, column.type.arrow
+        if not (_same(staged, wanted) or _may_be_wider(staged, wanted)):
             raise Rejected(f"{contract.table}: a staged part has not {column.name!r} as {column.type}; stage it again")
     return present
 
@@ -94,6 +95,22 @@ def _same(staged: pa.DataType, wanted: pa.DataType) -> bool:
     if pa.types.is_list(wanted):
         return pa.types.is_list(staged) and _same(staged.value_type, wanted.value_type)
     return bool(staged == wanted)
+
+
+def _is_older(schema: pa.Schema, present: Sequence[Column]) -> bool:
+    return not all(_same(schema.field(column.name).type, column.type.arrow) for column in present)
+
+
+def _may_be_wider(staged: pa.DataType, wanted: pa.DataType) -> bool:
+    """Tell whether a cast that checks each value can bring staged numbers into the contract's type."""
+    if pa.types.is_list(wanted):
+        return pa.types.is_list(staged) and _may_be_wider(staged.value_type, wanted.value_type)
+    return _is_number(staged) and _is_number(wanted)
+
+
+def _is_number(data_type: pa.DataType) -> bool:
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    return any(is_kind(data_type) for is_kind in kinds)
 
 
 def _storage(data_type: pa.DataType) -> pa.DataType:
@@ -115,8 +132,9 @@ def _rewritten(
     names = [column.name for column in present]
     with tempfile.TemporaryFile(prefix="ownlens-") as file:
         writer: pq.ParquetWriter | None = None
+        schema = pa.schema([contract.column(name).field for name in names])
         for batch in part.read(names):
-            adapted = _adapted(batch, contract, as_text=as_text)
+            adapted = _adapted(aligned(batch, schema), contract, as_text=as_text)
             writer = writer or pq.ParquetWriter(file, adapted.schema, compression="lz4")
             writer.write_batch(adapted)
         if writer is not None:

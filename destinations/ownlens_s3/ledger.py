@@ -136,7 +136,8 @@ def read_entry(folder: TableFolder, sequence: int) -> LedgerEntry | None:
 def set_changed(plan: LoadPlan) -> StagedSetChanged:
     """Return the error for a load id that is recorded with other bytes."""
     return StagedSetChanged(
-        f"{plan.table}: s3 holds load {plan.sequence} with another digest; stage the table again for a new number"
+        f"{plan.table}: s3 holds load {plan.sequence} with another digest, so it was loaded from other staged sets; "
+        f"fill all destinations anew with --full-refresh --tables {plan.table}"
     )
 
 

@@ -76,7 +76,7 @@ class FileWriter:
         files = PartitionedFiles(table_folder(self.config, contract.path), kind, layout, namer.path)
         rows = 0
         try:
-            for batch in part.read():
+            for batch in self.plan.read_part(part):
                 lake = to_lake(contract, batch)
                 numbers = None if layout is None else layout.numbers(batch)
                 files.add(lake.select(kind.schema.names), numbers)
@@ -120,7 +120,7 @@ class MergeWriter:
         layout = None if keys_only(self.plan) else layout_of(contract, lake_options(self.plan))
         watched = dict.fromkeys([*contract.key, *([layout.source] if layout else [])])
         rows, numbers = 0, set[int]()
-        for batch in part.read(list(watched)):
+        for batch in self.plan.read_part(part, list(watched)):
             _refuse_nulls(contract, batch)
             rows += batch.num_rows
             if layout is not None:

@@ -5,6 +5,7 @@ from .contract import ContractDocument, Reference, TableContract
 from .presets import PRESETS, Extraction, Preset, Strategy
 from .reading import contract_from, read_contract, read_contracts
 from .rules import parents_first
+from .widening import holds_all
 
 __all__ = [
     "PRESETS",
@@ -18,6 +19,7 @@ __all__ = [
     "Strategy",
     "TableContract",
     "contract_from",
+    "holds_all",
     "parents_first",
     "parse_type",
     "read_contract",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..api import Covers, Destination, LoadPlan
-from ..contracts import Kind, Strategy, TableContract, parse_type
+from ..contracts import Column, LogicalType, Strategy, TableContract, holds_all, parse_type
 from ..errors import Rejected
 from ..registry import Registry
 from .manifest import Manifest
@@ -28,20 +28,23 @@ def pending(
     """Ask a destination how far it has come in a table's log of staged sets.
 
     Raises:
-        Rejected: a set that is still to be loaded was staged under a contract that no longer fits.
+        Rejected: sets that are still to be loaded were staged under a contract that no longer fits.
     """
     missing: list[LoadPlan] = []
+    outdated: dict[int, list[str]] = {}
     for manifest in reversed(area.manifests(contract.table)):
         plan = plan_load(destination, contract, manifest, area, registry)
         if destination.find_commit(plan):
+            _refuse_outdated(contract, outdated)
             return Pending(tuple(missing), plan)
-        if manifest.covers is None or not manifest.covers.keys_only:
-            _check_schema(contract, manifest)
+        if reasons := list(_differing(plan, manifest)):
+            outdated[manifest.sequence] = reasons
         missing.insert(0, plan)
         if _replaces_all(plan):  # all that older sets could bring
             break
     else:
         _check_complete(destination, contract, missing)
+    _refuse_outdated(contract, outdated)
     return Pending(tuple(missing), None)
 
 
@@ -132,22 +135,37 @@ def _strategy(
     return Strategy.OVERWRITE
 
 
-def _check_schema(contract: TableContract, manifest: Manifest) -> None:
-    for column in contract.columns:
+def _differing(plan: LoadPlan, manifest: Manifest) -> Iterator[str]:
+    """Yield what keeps a staged set from being read under the contract: each column whose values could change."""
+    for column in _columns_read(plan):
         staged = manifest.schema.get(column.name)
         if staged is None and not column.nullable:
-            raise _outdated(contract, manifest, f"lacks the required column {column.name!r}")
-        if staged is not None and not _same_type(staged, str(column)):
-            raise _outdated(contract, manifest, f"holds {column.name!r} as {staged}, the contract says {column}")
+            yield f"lacks the required column {column.name!r}"
+        if staged is not None and not _fits(column, *parse_type(staged)):
+            yield f"holds {column.name!r} as {staged}, the contract says {column}"
 
 
-def _same_type(staged: str, wanted: str) -> bool:
-    (old, old_nullable), (new, new_nullable) = parse_type(staged), parse_type(wanted)
-    fits = new.kind is not Kind.ENUM or (old.kind is Kind.ENUM and {*old.labels} <= {*new.labels})
-    return old.arrow == new.arrow and fits and (new_nullable or not old_nullable)
+def _columns_read(plan: LoadPlan) -> Sequence[Column]:
+    if plan.covers is None or not plan.covers.keys_only:
+        return plan.contract.columns if plan.parts else ()
+    # Without its keys, a set of keys would show every row to be gone.
+    return [plan.contract.column(name) for name in plan.contract.key]
 
 
-def _outdated(contract: TableContract, manifest: Manifest, reason: str) -> Rejected:
-    return Rejected(
-        f"{contract.table}: staged set {manifest.sequence} {reason}; stage the table anew with --full-refresh"
+def _fits(wanted: Column, staged: LogicalType, nullable: bool) -> bool:
+    return holds_all(wanted.type, staged) and (wanted.nullable or not nullable)
+
+
+def _refuse_outdated(contract: TableContract, outdated: Mapping[int, Sequence[str]]) -> None:
+    """Refuse sets that the contract no longer fits, each column once.
+
+    Raises:
+        Rejected: there are some.
+    """
+    if not outdated:
+        return
+    found = dict.fromkeys(reason for sequence in sorted(outdated) for reason in outdated[sequence])
+    raise Rejected(
+        f"{contract.table}: staged set {', '.join(map(str, sorted(outdated)))} {'; '.join(found)}; stage the table "
+        f"anew with --full-refresh --tables {contract.table}"
     )

@@ -1,31 +1,26 @@
-"""The staging area: numbered, immutable staged sets per table, kept as a log that destinations consume."""
+"""The staging area: conform, transform and store rows as the next set of a table's log."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import quote
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from ..api import StagedPart, new_attempt
+from ..api import new_attempt
 from ..contracts import Extraction, TableContract
 from ..errors import Rejected, Retryable
-from ..object_store import S3Folder, explained
+from ..object_store import S3Folder
 from ..registry import Registry
-from ..storage import ObjectFolder, filesystem, is_s3, object_folder, publish_folder
+from ..storage import filesystem, is_s3, publish_folder
 from .conforming import Conformed
 from .drafts import DraftParts, covered_by, touched_by
 from .leaving_out import KnownSet, Repeated, appends, find_repeated
 from .manifest import Manifest, set_digest
-from .progress import Progress
 from .quarantining import (
     FILE,
     Refusals,
@@ -38,63 +33,19 @@ from .quarantining import (
 )
 from .refusals import Origin, RefusedRow, breaks_key, commonest, repeated_rows
 from .sources.source import Extracted
+from .staged_log import StagedLog, folder_of, manifest_name, unpublished_folder
 from .sweeping import DRAFT_PREFIX, sweep, sweep_objects
 from .transforming import transformed
 from .uniqueness import find_doubles, take_out
 from .windows import StageRequest, since_refresh
 
 
-class StagingArea:
-    """Staged sets on a local folder or below an `s3://` prefix. Safe to use from several threads and processes."""
+class StagingArea(StagedLog):
+    """The log of staged sets, and how a set is added to it."""
 
     def __init__(self, uri: str, registry: Registry) -> None:
-        self.uri = uri
-        self._folder: ObjectFolder = object_folder(uri)
+        super().__init__(uri)
         self._registry = registry
-
-    def manifests(self, table: str) -> list[Manifest]:
-        """Return the manifests of a table's staged sets, oldest first."""
-        with self._explained(table, "list the staged sets"):
-            names = self._folder.list(f"{_slug(table)}/manifests")
-            return [self._manifest(name) for name in names]
-
-    def latest(self, table: str) -> Manifest | None:
-        """Return the newest staged set of a table."""
-        with self._explained(table, "list the staged sets"):
-            names = self._folder.list(f"{_slug(table)}/manifests")
-            return self._manifest(names[-1]) if names else None
-
-    def noted(self, table: str) -> Progress | None:
-        """Return what the last run that found nothing new has seen."""
-        with self._explained(table, "read what the last run has seen"):
-            content = self._folder.read(_progress_name(table))
-        return None if content is None else Progress.from_json(content)
-
-    def note(self, table: str, request: StageRequest) -> None:
-        """Note that a request brought nothing new, so that the next one need not look as far back."""
-        if request.after and request.window.end is not None:
-            progress = Progress(
-                request.after, request.window.end, request.seen, request.day_rows, request.files, request.source
-            )
-            with self._explained(table, "note what this run has seen"):
-                self._folder.put(_progress_name(table), progress.to_json())
-
-    def _explained(self, table: str, doing: str) -> AbstractContextManager[None]:
-        return explained(f"{table}: staging could not {doing}") if is_s3(self.uri) else nullcontext()
-
-    def _published(self, table: str, sequence: int) -> Manifest | None:
-        content = self._folder.read(_manifest_name(table, sequence))
-        return None if content is None else Manifest.from_json(content)
-
-    def _manifest(self, name: str) -> Manifest:
-        content = self._folder.read(name)
-        if content is None:
-            raise Retryable(f"{self._folder.uri(name)} vanished while it was read; run it again")
-        return Manifest.from_json(content)
-
-    def parts(self, manifest: Manifest) -> tuple[StagedPart, ...]:
-        """Return a set's parts with the addresses at which workers can read them."""
-        return tuple(replace(part, uri=self._folder.uri(part.uri)) for part in manifest.parts)
 
     def stage(self, contract: TableContract, extracted: Extracted, request: StageRequest) -> Manifest | None:
         """Conform, transform and store rows as the next staged set.
@@ -113,7 +64,7 @@ class StagingArea:
             self._refuse_if_emptied(contract, draft, request)
             with self._explained(contract.table, "publish a set"):
                 manifest = self._publish(contract, draft, request)
-                self._folder.remove(_unpublished(contract.table))
+                self._folder.remove(unpublished_folder(contract.table))
                 return manifest
 
     def _refuse_if_failing(self, contract: TableContract, draft: _Draft, request: StageRequest) -> None:
@@ -127,26 +78,20 @@ class StagingArea:
         """Keep the refused rows of a set that is not published; return where."""
         write_quarantine(refused, folder := draft.parts.folder.with_name("unpublished"))
         with self._explained(table, "keep the refused rows"):
-            self._folder.remove(_unpublished(table))
-            self._bring(folder, _unpublished(table))
-        return self._folder.uri(f"{_unpublished(table)}/{FILE}")
-
-    def unpublished(self, table: str) -> str | None:
-        """Return the address of the refused rows of a set that was not published, if the newest attempt was not."""
-        name = f"{_unpublished(table)}/{FILE}"
-        with self._explained(table, "look for refused rows"):
-            return self._folder.uri(name) if name in self._folder.list(_unpublished(table)) else None
+            self._folder.remove(unpublished_folder(table))
+            self._bring(folder, unpublished_folder(table))
+        return self._folder.uri(f"{unpublished_folder(table)}/{FILE}")
 
     @contextmanager
     def _draft_folder(self, table: str) -> Iterator[Path]:
         # Local drafts lie beside the sets, so that publishing is a rename on one file system.
-        parent = None if is_s3(self.uri) else Path(self.uri) / _slug(table)
+        parent = None if is_s3(self.uri) else Path(self.uri) / folder_of(table)
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
             sweep(parent, lambda sequence: self._published(table, sequence))
         elif isinstance(self._folder, S3Folder):
             with self._explained(table, "clear what a crash left"):
-                sweep_objects(self._folder, _slug(table), lambda sequence: self._published(table, sequence))
+                sweep_objects(self._folder, folder_of(table), lambda sequence: self._published(table, sequence))
         folder = Path(tempfile.mkdtemp(prefix=DRAFT_PREFIX, dir=parent))
         try:
             yield folder
@@ -259,7 +204,7 @@ class StagingArea:
         if latest is not None and not sealed and not draft.news and not (_holds_all(request) or request.gone):
             return None
         sequence = after + 1
-        folder = f"{_slug(contract.table)}/{sequence:08d}-{new_attempt()}"
+        folder = f"{folder_of(contract.table)}/{sequence:08d}-{new_attempt()}"
         self._upload(draft, folder)
         manifest = Manifest(
             table=contract.table,
@@ -291,7 +236,7 @@ class StagingArea:
             standing=draft.refusals.standing,
             replayed=request.replayed,
         )
-        name = _manifest_name(contract.table, sequence)
+        name = manifest_name(contract.table, sequence)
         if self._folder.create(name, manifest.to_json()):
             return manifest
         there = self._folder.read(name)
@@ -336,18 +281,6 @@ class StagingArea:
         else:
             publish_folder(draft, Path(self._folder.uri(folder)))
 
-    def quarantined(self, manifest: Manifest) -> pa.Table | None:
-        """Return the newly refused rows of a set: among others the columns `reason` and `row` (JSON text)."""
-        if manifest.quarantine is None:
-            return None
-        with self._explained(manifest.table, "read the quarantine"):
-            where, path = filesystem(self._folder.uri(manifest.quarantine))
-            return pq.read_table(path, filesystem=where)
-
-    def address(self, name: str) -> str:
-        """Return the full address of an object of this area."""
-        return self._folder.uri(name)
-
 
 @dataclass(frozen=True)
 class _Draft:
@@ -362,25 +295,8 @@ class _Draft:
         return self.refusals.news
 
 
-def _slug(table: str) -> str:
-    """Return a table's folder name: any name becomes one harmless path segment, and no two names share one."""
-    return quote(table, safe="").replace(".", "%2E")
-
-
 def _schema(contract: TableContract) -> dict[str, str]:
     return {column.name: str(column) for column in contract.columns}
-
-
-def _manifest_name(table: str, sequence: int) -> str:
-    return f"{_slug(table)}/manifests/{sequence:08d}.json"
-
-
-def _unpublished(table: str) -> str:
-    return f"{_slug(table)}/unpublished"
-
-
-def _progress_name(table: str) -> str:
-    return f"{_slug(table)}/progress.json"
 
 
 def _rival(contract: TableContract, sequence: int) -> Retryable:

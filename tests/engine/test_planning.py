@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ownlens_plugins.engine.planning import pending
 from ownlens_plugins.engine.running import load_table
 from ownlens_plugins.engine.sources.source import Extracted
 from ownlens_plugins.engine.staging import StagingArea
-from ownlens_plugins.engine.windows import StageRequest
+from ownlens_plugins.engine.windows import StageRequest, keys_of
 from ownlens_plugins.errors import Rejected, StagedSetChanged
 from ownlens_plugins.registry import Registry
 
@@ -166,9 +167,17 @@ def test_a_set_that_changed_under_its_number_is_refused(
     [
         ({}, {"extra": "int32?"}, None),
         ({"extra": "int32?"}, {}, None),
+        ({"extra": "int32"}, {}, 7),
         ({"extra": "int32"}, {"extra": "int32?"}, 7),
         ({"extra": "enum(a, b)?"}, {"extra": "enum(b, a, c)?"}, "a"),
         ({"extra": "enum(a, b)?"}, {"extra": "text?"}, "b"),
+        ({"extra": "int16"}, {"extra": "int64?"}, -(2**15)),
+        ({"extra": "int32?"}, {"extra": "int64?"}, 2**31 - 1),
+        ({"extra": "int32?"}, {"extra": "float64?"}, 2**31 - 1),
+        ({"extra": "int64?"}, {"extra": "decimal(21,2)?"}, -(2**63)),
+        ({"extra": "float32?"}, {"extra": "float64?"}, -0.5),
+        ({"extra": "decimal(4,2)?"}, {"extra": "decimal(10,4)?"}, Decimal("-99.99")),
+        ({"extra": "array<int16>?"}, {"extra": "array<int64>?"}, [1, None, -3]),
     ],
 )
 def test_a_set_of_an_older_contract_that_still_fits_is_loaded(
@@ -179,7 +188,8 @@ def test_a_set_of_an_older_contract_that_still_fits_is_loaded(
     load(contract)
     (landed,) = sqlite.landed("reads")
     assert list(landed) == list(contract.column_names)
-    assert landed.get("extra") == (value if old else None)
+    found = landed.get("extra")
+    assert (Decimal(found) if "decimal" in new.get("extra", "") else found) == (value if new else None)
 
 
 @pytest.mark.parametrize(
@@ -187,10 +197,14 @@ def test_a_set_of_an_older_contract_that_still_fits_is_loaded(
     [
         ({}, {"extra": "int32"}, "lacks the required column 'extra'"),
         ({"extra": "int32?"}, {"extra": "int32"}, "holds 'extra' as int32?, the contract says int32"),
-        ({"extra": "int32?"}, {"extra": "int64?"}, "holds 'extra' as int32?, the contract says int64?"),
+        ({"extra": "int64?"}, {"extra": "int32?"}, "holds 'extra' as int64?, the contract says int32?"),
+        ({"extra": "int64?"}, {"extra": "float64?"}, "holds 'extra' as int64?, the contract says float64?"),
+        ({"extra": "int32?"}, {"extra": "decimal(9,0)?"}, "holds 'extra' as int32?, the contract says decimal(9,0)?"),
         ({"extra": "text?"}, {"extra": "enum(a)?"}, "holds 'extra' as text?, the contract says enum(a)?"),
         ({"extra": "enum(a, b)?"}, {"extra": "enum(a)?"}, "holds 'extra' as enum(a, b)?, the contract says enum(a)?"),
-        ({"extra": "decimal(10,2)?"}, {"extra": "decimal(12,2)?"}, "holds 'extra' as decimal(10,2)?"),
+        ({"extra": "decimal(10,2)?"}, {"extra": "decimal(11,4)?"}, "holds 'extra' as decimal(10,2)?"),
+        ({"extra": "array<int64>"}, {"extra": "array<int16>"}, "holds 'extra' as array<int64>"),
+        ({"extra": "timestamp?"}, {"extra": "timestamptz?"}, "holds 'extra' as timestamp?"),
     ],
 )
 def test_a_set_of_an_older_contract_that_no_longer_fits_is_refused(
@@ -201,11 +215,68 @@ def test_a_set_of_an_older_contract_that_no_longer_fits_is_refused(
     new: dict[str, str],
     reason: str,
 ) -> None:
-    stage_rows(area, reads(columns={**COLUMNS, **old}), [])
+    stage_rows(area, reads(columns={**COLUMNS, **old}), rows(1) if not old or "?" in old["extra"] else FULL)
     with pytest.raises(Rejected) as caught:
         pending(sqlite, reads(columns={**COLUMNS, **new}), area, registry)
     assert str(caught.value).startswith(f"reads: staged set 1 {reason}")
-    assert str(caught.value).endswith("; stage the table anew with --full-refresh")
+    assert str(caught.value).endswith("; stage the table anew with --full-refresh --tables reads")
+
+
+FULL = [{**row(1), "extra": [1]}]
+
+
+def test_all_columns_that_no_longer_fit_are_named(
+    area: StagingArea, registry: Registry, sqlite: SqliteDestination, load: Any
+) -> None:
+    old = reads(columns={**COLUMNS, "a": "text?", "b": "int64?"})
+    stage_rows(area, old, rows(1))
+    stage_rows(area, old, rows(2))
+    changed = reads(columns={**COLUMNS, "a": "int32?", "b": "int32?", "c": "text"})
+    with pytest.raises(Rejected) as caught:
+        load(changed)
+    assert str(caught.value) == (
+        "reads: staged set 1, 2 holds 'a' as text?, the contract says int32?; holds 'b' as int64?, the contract says "
+        "int32?; lacks the required column 'c'; stage the table anew with --full-refresh --tables reads"
+    )
+    assert sqlite.landed("reads") == []
+    stage_rows(area, changed, [{**row(1), "c": "x"}], REFRESH)
+    assert load(changed).loads == ("reads/00000003",)
+
+
+def test_a_set_without_rows_fits_any_contract(area: StagingArea, sqlite: SqliteDestination, load: Any) -> None:
+    stage_rows(area, reads(columns={**COLUMNS, "extra": "text?"}), [])
+    assert load(reads(columns={**COLUMNS, "extra": "int32"})).status is Status.LOADED
+
+
+def test_a_set_of_keys_is_read_under_a_wider_key_and_not_under_another_one(
+    area: StagingArea, registry: Registry, sqlite: SqliteDestination, load: Any
+) -> None:
+    narrow = reads("entity", deletes="follow", columns={**COLUMNS, "read_id": "int32"})
+    stage_rows(area, narrow, rows(1, 2))
+    load(narrow)
+    request = StageRequest(Extraction.WHOLE, Window(None, START), keys_only=True)
+    stage_rows(area, keys_of(narrow), rows(1), request)
+    other = reads("entity", deletes="follow", key=["other"], columns={**COLUMNS, "other": "int64"})
+    with pytest.raises(Rejected, match="lacks the required column 'other'"):
+        load(other)
+    assert load(reads("entity", deletes="follow")).deleted == 1
+    assert [value["read_id"] for value in sqlite.landed("reads")] == [1]
+
+
+@pytest.mark.parametrize(("staged", "fits"), [("int16", True), ("text", False)])
+def test_a_full_refresh_under_an_older_contract_is_read_like_any_set(
+    area: StagingArea, sqlite: SqliteDestination, load: Any, staged: str, fits: bool
+) -> None:
+    stage_rows(area, reads(columns={**COLUMNS, "extra": "json?"}), rows(9))  # which no longer matters
+    value = 7 if fits else "7"
+    stage_rows(area, reads(columns={**COLUMNS, "extra": staged}), [{**row(1), "extra": value}], REFRESH)
+    contract = reads(columns={**COLUMNS, "extra": "int32"})
+    if not fits:
+        with pytest.raises(Rejected, match="staged set 2 holds 'extra' as text, the contract says int32"):
+            load(contract)
+        stage_rows(area, contract, [{**row(1), "extra": 7}], REFRESH)
+    load(contract)
+    assert [(value["read_id"], value["extra"]) for value in sqlite.landed("reads")] == [(1, 7)]
 
 
 def test_sets_that_were_applied_before_the_contract_changed_do_not_matter(

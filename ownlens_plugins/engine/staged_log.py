@@ -1,0 +1,106 @@
+"""The log of a table's staged sets: numbered, immutable, in the order in which destinations consume them."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..api import StagedPart
+from ..errors import Retryable
+from ..object_store import explained
+from ..storage import ObjectFolder, filesystem, is_s3, object_folder
+from .manifest import Manifest
+from .progress import Progress
+from .quarantining import FILE
+from .windows import StageRequest
+
+
+class StagedLog:
+    """What is staged, on a local folder or below an `s3://` prefix. Safe to use from several threads and processes."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._folder: ObjectFolder = object_folder(uri)
+
+    def manifests(self, table: str) -> list[Manifest]:
+        """Return the manifests of a table's staged sets, oldest first."""
+        with self._explained(table, "list the staged sets"):
+            names = self._folder.list(f"{folder_of(table)}/manifests")
+            return [self._manifest(name) for name in names]
+
+    def latest(self, table: str) -> Manifest | None:
+        """Return the newest staged set of a table."""
+        with self._explained(table, "list the staged sets"):
+            names = self._folder.list(f"{folder_of(table)}/manifests")
+            return self._manifest(names[-1]) if names else None
+
+    def noted(self, table: str) -> Progress | None:
+        """Return what the last run that found nothing new has seen."""
+        with self._explained(table, "read what the last run has seen"):
+            content = self._folder.read(_progress_name(table))
+        return None if content is None else Progress.from_json(content)
+
+    def note(self, table: str, request: StageRequest) -> None:
+        """Note that a request brought nothing new, so that the next one need not look as far back."""
+        if request.after and request.window.end is not None:
+            progress = Progress(
+                request.after, request.window.end, request.seen, request.day_rows, request.files, request.source
+            )
+            with self._explained(table, "note what this run has seen"):
+                self._folder.put(_progress_name(table), progress.to_json())
+
+    def _explained(self, table: str, doing: str) -> AbstractContextManager[None]:
+        return explained(f"{table}: staging could not {doing}") if is_s3(self.uri) else nullcontext()
+
+    def _published(self, table: str, sequence: int) -> Manifest | None:
+        content = self._folder.read(manifest_name(table, sequence))
+        return None if content is None else Manifest.from_json(content)
+
+    def _manifest(self, name: str) -> Manifest:
+        content = self._folder.read(name)
+        if content is None:
+            raise Retryable(f"{self._folder.uri(name)} vanished while it was read; run it again")
+        return Manifest.from_json(content)
+
+    def parts(self, manifest: Manifest) -> tuple[StagedPart, ...]:
+        """Return a set's parts with the addresses at which workers can read them."""
+        return tuple(replace(part, uri=self._folder.uri(part.uri)) for part in manifest.parts)
+
+    def unpublished(self, table: str) -> str | None:
+        """Return the address of the refused rows of a set that was not published, if the newest attempt was not."""
+        name = f"{unpublished_folder(table)}/{FILE}"
+        with self._explained(table, "look for refused rows"):
+            return self._folder.uri(name) if name in self._folder.list(unpublished_folder(table)) else None
+
+    def quarantined(self, manifest: Manifest) -> pa.Table | None:
+        """Return the newly refused rows of a set: among others the columns `reason` and `row` (JSON text)."""
+        if manifest.quarantine is None:
+            return None
+        with self._explained(manifest.table, "read the quarantine"):
+            where, path = filesystem(self._folder.uri(manifest.quarantine))
+            return pq.read_table(path, filesystem=where)
+
+    def address(self, name: str) -> str:
+        """Return the full address of an object of this area."""
+        return self._folder.uri(name)
+
+
+def folder_of(table: str) -> str:
+    """Return a table's folder name: any name becomes one harmless path segment, and no two names share one."""
+    return quote(table, safe="").replace(".", "%2E")
+
+
+def manifest_name(table: str, sequence: int) -> str:
+    return f"{folder_of(table)}/manifests/{sequence:08d}.json"
+
+
+def unpublished_folder(table: str) -> str:
+    return f"{folder_of(table)}/unpublished"
+
+
+def _progress_name(table: str) -> str:
+    return f"{folder_of(table)}/progress.json"

@@ -35,8 +35,11 @@ def pending(
     for manifest in reversed(area.manifests(contract.table)):
         plan = plan_load(destination, contract, manifest, area, registry)
         if destination.find_commit(plan):
+            _check_unbroken(contract, plan.sequence, missing)
             _refuse_outdated(contract, outdated)
             return Pending(tuple(missing), plan)
+        if manifest.retired:
+            raise _gone(contract, destination.name, manifest.sequence)
         if reasons := list(_differing(plan, manifest)):
             outdated[manifest.sequence] = reasons
         missing.insert(0, plan)
@@ -63,6 +66,23 @@ def _check_complete(destination: Destination[Any, Any], contract: TableContract,
             f"{contract.table}: {destination.name} holds no load of this table, and its staged sets before "
             f"{missing[0].sequence} are gone; fill it with --full-refresh"
         )
+
+
+def _check_unbroken(contract: TableContract, applied: int, missing: Sequence[LoadPlan]) -> None:
+    """Refuse to skip sets that are staged no longer, which a destination lacks that was taken back to a backup.
+
+    Raises:
+        Rejected: sets between the newest applied one and the oldest that is still staged are gone.
+    """
+    if missing and missing[0].sequence > applied + 1 and not _replaces_all(missing[0]):
+        raise _gone(contract, missing[0].destination, missing[0].sequence - 1)
+
+
+def _gone(contract: TableContract, destination: str, sequence: int) -> Rejected:
+    return Rejected(
+        f"{contract.table}: {destination} lacks set {sequence}, which is staged no longer, as every destination had "
+        "applied it; fill the table anew with --full-refresh"
+    )
 
 
 def plan_load(

@@ -120,8 +120,9 @@ class Standing:
         if self.this is not None:
             if self.this.digest != plan.digest:
                 raise StagedSetChanged(
-                    f"{plan.table}: {plan.destination} holds load {plan.load_id} with another digest; "
-                    "staged sets must not change, so stage the rows again under a new number"
+                    f"{plan.table}: {plan.destination} holds load {plan.load_id} with another digest, so it was "
+                    f"loaded from other staged sets; fill all destinations anew with --full-refresh --tables "
+                    f"{plan.table}"
                 )
             return self.this.result()
         if self.newest is None or plan.sequence >= self.position:

@@ -12,11 +12,12 @@ from typing import Any
 
 from ownlens_plugins.api import Destination
 from ownlens_plugins.contracts import PRESETS, TableContract, parents_first, read_contracts
+from ownlens_plugins.engine.positions import Positions
 from ownlens_plugins.engine.scrubbing import Scrubber, secrets_of
 from ownlens_plugins.engine.sources.opening import open_source
 from ownlens_plugins.engine.sources.source import Snapshot, Source
 from ownlens_plugins.engine.staging import StagingArea
-from ownlens_plugins.errors import Retryable, SettingsInvalid, Stopped, UnknownName
+from ownlens_plugins.errors import OwnLensError, Retryable, SettingsInvalid, Stopped, UnknownName
 from ownlens_plugins.powers import SupportsCheck
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import Profile, load_profile
@@ -48,6 +49,7 @@ class LoadRun:
     area: StagingArea
     source: Source
     scrubber: Scrubber
+    positions: Positions
     observe: Observer = ignore
     snapshot: Snapshot | None = None
     unreachable: dict[str, str] = field(default_factory=dict)
@@ -94,6 +96,7 @@ class LoadRun:
     def close(self) -> None:
         for destination in self.destinations.values():
             destination.close()
+        self.positions.close()
 
 
 def prepare(request: LoadRequest, *, observe: Observer = ignore) -> LoadRun:
@@ -121,8 +124,20 @@ def prepare(request: LoadRequest, *, observe: Observer = ignore) -> LoadRun:
         area=StagingArea(profile.staging, registry),
         source=open_source(profile),
         scrubber=Scrubber([*secrets_of(profile), *secrets_of({n: d.config for n, d in destinations.items()})]),
+        positions=Positions(destinations, lambda: other_destinations(profile, names, registry)),
         observe=observe,
     )
+
+
+def other_destinations(profile: Profile, chosen: Sequence[str], registry: Registry) -> dict[str, Destination[Any, Any]]:
+    """Return the profile's destinations that a run does not load into, as far as they can be used."""
+    found: dict[str, Destination[Any, Any]] = {}
+    for name in set(profile.destinations) - set(chosen):
+        try:
+            found[name] = registry.create(name, profile.destinations[name])
+        except OwnLensError as error:  # a driver that is not installed, a block that this run has not read
+            logger.info("%s: not asked how far it has come: %s", name, error)
+    return found
 
 
 def select_contracts(contracts: Mapping[str, TableContract], request: LoadRequest) -> list[TableContract]:
@@ -179,6 +194,7 @@ def check_destinations(run: LoadRun) -> None:
             _check_patiently(destination, run.profile)
         except Exception as error:
             run.unreachable[name] = run.scrubber.line(error)
+            run.positions.pass_over(name)
             logger.error("%s: not usable: %s", name, run.scrubber.trace(error))
 
 

@@ -89,6 +89,7 @@ def _stage(key: str, table: str) -> StageOutcome:
             full_refresh=run.request.full_refresh,
             sweep_deletes=run.request.sweep_deletes,
             source_moved=run.request.source_moved,
+            positions=run.positions,
         )
     if (manifest := outcome.manifest) is not None:
         counts = {"rows": manifest.rows, "rejected": manifest.rejected, "sequence": manifest.sequence}

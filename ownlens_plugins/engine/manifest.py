@@ -30,8 +30,8 @@ class Manifest:
     `left_out` counts extracted rows that earlier sets hold already, `left_out_changed` those of an append that differ
     from what was staged. `rejected` counts the rows of its quarantine: those that were refused and are news. `reasons`
     counts them by reason, the commonest ten. `standing` names rows of older quarantines that were refused again as they
-    are; `replayed` those that this set brings in. `retired` says that the parts are deleted, as every destination had
-    applied them: what is left is the quarantine.
+    are; `replayed` those that this set brings in, and `settled` those whose key came with it in another way. `retired`
+    says that the parts are deleted, as every destination had applied them: what is left is the quarantine.
     """
 
     table: str
@@ -62,6 +62,7 @@ class Manifest:
     reasons: Mapping[str, int] = field(default_factory=dict)
     standing: Spans = ()
     replayed: Spans = ()
+    settled: Spans = ()
     retired: bool = False
 
     def to_json(self) -> Content:
@@ -85,7 +86,7 @@ class Manifest:
         values["covers"] = _covers(values.get("covers"))
         values["seen"] = seen_of(values.get("seen"))
         values["newest"] = _moment(values.get("newest"))
-        for name in ("standing", "replayed"):
+        for name in ("standing", "replayed", "settled"):
             values[name] = tuple(tuple(span) for span in values.get(name, ()))
         values["staged_at"] = datetime.fromisoformat(values["staged_at"])
         return Manifest(**values)

@@ -11,6 +11,7 @@ from ..contracts import Column, LogicalType, Strategy, TableContract, holds_all,
 from ..errors import Rejected
 from ..registry import Registry
 from .manifest import Manifest
+from .positions import refuse_if_ahead
 from .staging import StagingArea
 
 
@@ -28,13 +29,17 @@ def pending(
     """Ask a destination how far it has come in a table's log of staged sets.
 
     Raises:
-        Rejected: sets that are still to be loaded were staged under a contract that no longer fits.
+        Rejected: sets that are still to be loaded were staged under a contract that no longer fits, or the destination
+            was loaded from other staged sets.
     """
     missing: list[LoadPlan] = []
     outdated: dict[int, list[str]] = {}
-    for manifest in reversed(area.manifests(contract.table)):
+    manifests = area.manifests(contract.table)
+    for manifest in reversed(manifests):
         plan = plan_load(destination, contract, manifest, area, registry)
         if destination.find_commit(plan):
+            if manifest is manifests[-1]:
+                refuse_if_ahead(destination, contract, area, manifest)
             _check_unbroken(contract, plan.sequence, missing)
             _refuse_outdated(contract, outdated)
             return Pending(tuple(missing), plan)

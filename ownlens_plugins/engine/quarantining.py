@@ -76,7 +76,7 @@ def _open_quarantines(manifests: Sequence[Manifest]) -> Iterator[tuple[Manifest,
 
 
 def open_rows(manifests: Sequence[Manifest]) -> Numbers:
-    """Return the rows of the quarantines that are still refused, by set: neither replayed nor corrected.
+    """Return the rows of the quarantines that are still refused, by set: neither replayed nor settled by a later set.
 
     A set of the whole table settles what it does not refuse again.
     """
@@ -86,7 +86,7 @@ def open_rows(manifests: Sequence[Manifest]) -> Numbers:
             found = numbers_of(manifest.standing)
         if manifest.quarantine is not None:
             found[manifest.sequence] = set(range(manifest.rejected))
-        for sequence, numbers in numbers_of(manifest.replayed).items():
+        for sequence, numbers in numbers_of((*manifest.replayed, *manifest.settled)).items():
             found[sequence] = found.get(sequence, set()) - numbers
     return {sequence: numbers for sequence, numbers in found.items() if numbers}
 
@@ -212,13 +212,18 @@ def kept_rows(uri: str, numbers: set[int] | None, sequence: int | None) -> Itera
             number += 1
 
 
-def refused_values(address: Address, manifest: Manifest, numbers: set[int]) -> Iterator[RefusedValues]:
+def refused_values(
+    address: Address,
+    manifest: Manifest,
+    numbers: set[int],
+    origins: Sequence[Origin] = (Origin.SOURCE, Origin.TRANSFORM),
+) -> Iterator[RefusedValues]:
     """Stream the numbered rows of a set's quarantine as they came from the source.
 
-    Rows of a repeated key are left out, and so are those of older versions, which kept no values.
+    Rows of other origins are left out, and so are those of older versions, which kept no values.
     """
     places = _places(address, manifest, numbers)
-    for origin in (Origin.SOURCE, Origin.TRANSFORM):
+    for origin in origins:
         if origin in places:
             uri = address(manifest.quarantine or "").removesuffix(FILE) + values_name(origin)
             yield from _values(uri, manifest.sequence, origin, places[origin])

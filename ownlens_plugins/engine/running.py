@@ -16,6 +16,7 @@ from .loading import load
 from .manifest import Manifest
 from .outcomes import LoadOutcome, StageOutcome, summed
 from .planning import pending
+from .positions import NOBODY, Positions, begin
 from .sources.source import Snapshot
 from .staging import StagingArea
 from .verdicts import Verdicts
@@ -32,18 +33,23 @@ def stage_table(
     full_refresh: bool = False,
     sweep_deletes: bool = False,
     source_moved: bool = False,
+    positions: Positions = NOBODY,
 ) -> StageOutcome:
     """Extract a table's new rows from a snapshot and store them as the next staged set.
 
     With `sweep_deletes`, the keys of a table whose deletes follow are stored as another set, where no set shows what is
-    gone. `source_moved` goes on after sets that came from another place.
+    gone. `source_moved` goes on after sets that came from another place. `positions` asks the destinations how far they
+    have come, where the sets cannot tell.
 
     Raises:
         SourceInvalid, Rejected, Retryable: nothing was staged.
     """
     started = time.monotonic()
     manifests, noted = area.manifests(contract.table), area.noted(contract.table)
+    # After the sets are listed: of a set that a rival publishes now, this one cannot become the successor any more.
+    above = begin(contract, area, manifests, positions, full_refresh=full_refresh)
     request = next_request(contract, snapshot, manifests, noted, full_refresh=full_refresh, source_moved=source_moved)
+    request = None if request is None else replace(request, above=above)
     manifest = None if request is None else _stage(contract, snapshot, area, request)
     swept = None
     if sweep_deletes and request is not None:

@@ -20,7 +20,7 @@ from ..storage import filesystem, is_s3, publish_folder
 from .conforming import Conformed
 from .drafts import DraftParts, covered_by, touched_by
 from .leaving_out import KnownSet, Repeated, appends, find_repeated
-from .manifest import Manifest, set_digest
+from .manifest import Manifest, Spans, set_digest
 from .quarantining import (
     FILE,
     Refusals,
@@ -32,6 +32,7 @@ from .quarantining import (
     write_quarantine,
 )
 from .refusals import Origin, RefusedRow, breaks_key, commonest, repeated_rows
+from .settling import settled_by
 from .sources.source import Extracted
 from .staged_log import StagedLog, folder_of, manifest_name, unpublished_folder
 from .sweeping import DRAFT_PREFIX, sweep, sweep_objects
@@ -114,7 +115,9 @@ class StagingArea(StagedLog):
         # Before rows are left out: a frame is known by all that it holds.
         same = self._same_frame(contract, parts, kept, request) if request.once else None
         repeated = Repeated({}) if same else self._leave_out(contract, parts, request)
-        return _Draft(parts, kept, repeated, self._sorted(contract, kept, request), same)
+        refusals = self._sorted(contract, kept, request)
+        settled = () if same else self._settled(contract, parts, refusals, request)
+        return _Draft(parts, kept, repeated, refusals, same, settled)
 
     def _same_frame(
         self, contract: TableContract, parts: DraftParts, refused: list[RefusedRow], request: StageRequest
@@ -140,6 +143,16 @@ class StagingArea(StagedLog):
             return Refusals(refused)
         with self._explained(contract.table, "read the quarantine"):
             return self._newly(refused, self.manifests(contract.table))
+
+    def _settled(self, contract: TableContract, parts: DraftParts, refusals: Refusals, request: StageRequest) -> Spans:
+        # A whole table settles all that it does not refuse again; what a replay brings in may be older than what waits.
+        if request.extraction is Extraction.WHOLE or request.replayed:
+            return ()
+        days = parts.days | request.gone if request.extraction is Extraction.DAYS else frozenset()
+        with self._explained(contract.table, "read the quarantine"):
+            manifests = self.manifests(contract.table)
+            files = parts.files if parts.kept else ()
+            return settled_by(contract, self.address, manifests, files, refusals.news, refusals.standing, days)
 
     def _refuse_if_emptied(self, contract: TableContract, draft: _Draft, request: StageRequest) -> None:
         """Refuse a set that would take a table from some rows to none, unless the contract allows it.
@@ -201,9 +214,13 @@ class StagingArea(StagedLog):
         after = self._following(contract, latest, request)
         if self._same_content(latest, digest, draft, request):
             return None
-        if latest is not None and not sealed and not draft.news and not (_holds_all(request) or request.gone):
+        says_something = sealed or draft.news or draft.settled or _holds_all(request) or request.gone
+        if latest is not None and not says_something:
             return None
-        sequence = after + 1
+        # Above all that destinations hold, or they would take the set for one that was overtaken long ago. Only a full
+        # refresh leaves numbers out: a rival may then publish a set before it, all of which the refresh replaces. Any
+        # other set must take the very next number, whose name only one run can claim.
+        sequence = max(after, request.above) + 1
         folder = f"{folder_of(contract.table)}/{sequence:08d}-{new_attempt()}"
         self._upload(draft, folder)
         manifest = Manifest(
@@ -235,6 +252,7 @@ class StagingArea(StagedLog):
             reasons=commonest(draft.news),
             standing=draft.refusals.standing,
             replayed=request.replayed,
+            settled=draft.settled,
         )
         name = manifest_name(contract.table, sequence)
         if self._folder.create(name, manifest.to_json()):
@@ -263,7 +281,7 @@ class StagingArea(StagedLog):
         if latest is None or request.full_refresh or request.once:
             return None
         # A further row that was refused is news, although the rows that were kept are the same.
-        if request.extraction is Extraction.WINDOW or latest.digest != digest or draft.news:
+        if request.extraction is Extraction.WINDOW or latest.digest != digest or draft.news or draft.settled:
             return None
         # Rows that a whole table no longer refuses are settled, which is news as well.
         still = numbers_of(draft.refusals.standing)
@@ -289,6 +307,7 @@ class _Draft:
     repeated: Repeated
     refusals: Refusals
     same: Manifest | None = None
+    settled: Spans = ()
 
     @property
     def news(self) -> list[RefusedRow]:

@@ -11,6 +11,7 @@ from ..contracts import TableContract
 from ..registry import Registry
 from .manifest import Manifest
 from .planning import plan_load
+from .positions import refuse_if_ahead
 from .quarantining import open_rows
 from .staging import StagingArea
 from .verdicts import Verdict, Verdicts
@@ -86,6 +87,8 @@ def _position(
 ) -> int:
     for manifest in reversed(manifests[-_MOST_SETS:]):
         if destination.find_commit(plan_load(destination, contract, manifest, area, registry)):
+            if manifest is manifests[-1]:
+                refuse_if_ahead(destination, contract, area, manifest)
             return manifest.sequence
     return 0
 

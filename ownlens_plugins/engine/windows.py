@@ -33,7 +33,8 @@ class StageRequest:
     `after` is the number of the set that the request was decided from: only its direct successor may be published;
     None follows whatever set is the newest. `known` are earlier sets that may hold some of the rows. `once` looks for
     the same content among earlier sets. `gone` are days that had rows and have none. `replayed` names the quarantined
-    rows that these are; `transformed` says that the plugins' transforms have made them already.
+    rows that these are; `transformed` says that the plugins' transforms have made them already. `above` is the newest
+    load that some destination holds: the set gets a number above it.
     """
 
     extraction: Extraction
@@ -53,6 +54,7 @@ class StageRequest:
     files: Mapping[str, str] | None = None
     replayed: Spans = ()
     transformed: bool = False
+    above: int = field(default=0, compare=False)
 
     @property
     def selection(self) -> Selection:

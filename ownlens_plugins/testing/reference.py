@@ -26,7 +26,7 @@ from ..api import (
     StrictModel,
     new_attempt,
 )
-from ..contracts import Strategy
+from ..contracts import Strategy, TableContract
 from ..errors import Rejected, Retryable
 from ..powers import SliceCounts
 
@@ -301,6 +301,10 @@ class ReferenceDestination(Destination[ReferenceConfig, DestinationOptions]):
         for row in rows:
             with pa.ipc.open_stream(row) as stream:
                 yield from (batch.select(plan.schema.names) for batch in stream)
+
+    def position(self, contract: TableContract) -> int:
+        """Return the newest load of a table; an optional power, which a log of staged sets that begins anew asks."""
+        return max(self.ledger(contract.table), default=0)
 
     def ledger(self, table: str) -> list[int]:
         """Return the sequences of the table's loads."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ownlens_plugins.contracts import TableContract
+from ownlens_plugins.contracts import Extraction, TableContract
 from ownlens_plugins.engine.manifest import Manifest
 from ownlens_plugins.engine.quarantining import kept_rows, numbers_of, open_rows, spans
+from ownlens_plugins.engine.sources.source import Extracted
 from ownlens_plugins.engine.staging import StageRequest, StagingArea
 from ownlens_plugins.errors import Rejected
 
 from .staging_rows import ONCE, REFRESH, WHOLE, WINDOW, extracted, ids, reads, row, rows, stage
 
 BAD = "t\0"
+NUL = "holds a NUL character, which PostgreSQL cannot store"
 
 
 def strict(preset: str = "events", **changes: Any) -> TableContract:
@@ -162,3 +165,72 @@ def test_a_thousand_refused_rows_keep_their_order(area: StagingArea) -> None:
     assert manifest is not None
     kept = list(kept_rows(area.address(manifest.quarantine or ""), None, 1))
     assert [json.loads(one.text)["read_id"] for one in kept] == [str(n) for n in range(5000) if n % 3]
+
+
+# --- a later set brings the key of a refused row
+
+
+def test_a_row_that_was_corrected_and_is_refused_again_is_news(area: StagingArea) -> None:
+    stage(area, reads(), [row(1), row(2, BAD)])
+    corrected = stage(area, reads(), [row(2, "good")])
+    assert (corrected.settled, open_rows(area.manifests("reads"))) == (((1, 0, 0),), {})
+    again = stage(area, reads(), [row(3), row(2, BAD)])
+    assert (again.rejected, again.standing, again.reasons) == (1, (), {f"title: {NUL}": 1})
+    assert open_rows(area.manifests("reads")) == {3: {0}}
+    assert Manifest.from_json(corrected.to_json()) == corrected
+
+
+def test_a_row_refused_in_another_way_stands_for_its_older_state(area: StagingArea) -> None:
+    stage(area, reads(), [row(1), row(2, BAD)])
+    other = stage(area, reads(), [row(3), row(2, BAD * 2)])
+    assert (other.rejected, other.settled) == (1, ((1, 0, 0),))
+    assert open_rows(area.manifests("reads")) == {2: {0}}
+    assert stage(area, reads(), [row(4), row(2, BAD)]).rejected == 1
+
+
+def test_a_bad_row_beside_a_good_one_of_its_key_stays_refused(area: StagingArea) -> None:
+    stage(area, reads(), [row(1), row(2, BAD)])
+    again = stage(area, reads(), [row(2, "good"), row(2, BAD)])
+    assert (again.rejected, again.standing, again.settled) == (0, ((1, 0, 0),), ())
+
+
+def test_rows_without_a_key_and_rows_of_other_keys_are_not_settled(area: StagingArea) -> None:
+    stage(area, reads(), [row(None), row(2, BAD), row(3, BAD)])
+    stage(area, reads(), rows(1, 3))
+    assert open_rows(area.manifests("reads")) == {1: {0, 1}}
+
+
+def test_a_compound_key_settles_under_a_wider_type(area: StagingArea) -> None:
+    columns = {"read_id": "int32", "title": "text?", "created_at": "timestamptz", "updated_at": "timestamptz"}
+    key = ["read_id", "created_at"]
+    stage(area, reads(key=key, columns=columns), [row(1), row(2, BAD), row(2, BAD, day=1)])
+    stage(area, reads(key=key), [row(2, "good", day=1)])
+    assert open_rows(area.manifests("reads")) == {1: {0}}
+
+
+def test_what_left_out_rows_repeat_settles_nothing(area: StagingArea) -> None:
+    """The second row of a key is refused by every look-back; the first one is left out, and comes only once."""
+    first = stage(area, reads(), [row(1), row(1, "twice")])
+    request = replace(WINDOW, after=1, known=(first,))
+    again = stage(area, reads(), [row(1), row(1, "twice"), row(5)], request)
+    assert (again.rejected, again.standing, again.settled) == (0, ((1, 0, 0),), ())
+
+
+@pytest.mark.parametrize("after", [[row(1), row(2, "good")], [row(1)]], ids=["corrected", "gone"])
+def test_a_day_that_is_read_anew_settles_what_it_does_not_refuse(area: StagingArea, after: list[Any]) -> None:
+    contract = reads("daily", columns=DAILY, partition_by="day", key=["read_id", "day"])
+    stage_days(area, contract, [row(1), row(2, BAD), row(3, BAD, day=1)])
+    stage_days(area, contract, after)
+    assert open_rows(area.manifests("reads")) == {1: {1}}
+    assert stage_days(area, contract, [row(1), row(2, BAD)]).rejected == 1
+
+
+DAILY = {"read_id": "int64", "day": "date", "title": "text?", "updated_at": "timestamptz"}
+
+
+def stage_days(area: StagingArea, contract: TableContract, values: list[dict[str, Any]]) -> Manifest:
+    table = pa.Table.from_pylist([{**value, "day": value["created_at"].date()} for value in values])
+    request = StageRequest(Extraction.DAYS, WINDOW.window)
+    manifest = area.stage(contract, Extracted(table.to_reader()), request)
+    assert manifest is not None
+    return manifest

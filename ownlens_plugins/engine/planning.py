@@ -34,7 +34,7 @@ def pending(
     """
     missing: list[LoadPlan] = []
     outdated: dict[int, list[str]] = {}
-    manifests = area.manifests(contract.table)
+    manifests = area.log(contract.table)
     for manifest in reversed(manifests):
         plan = plan_load(destination, contract, manifest, area, registry)
         if destination.find_commit(plan):
@@ -67,10 +67,7 @@ def _check_complete(destination: Destination[Any, Any], contract: TableContract,
         Rejected: the destination has no load of this table, and staging no longer holds the first sets.
     """
     if missing and missing[0].sequence > 1:
-        raise Rejected(
-            f"{contract.table}: {destination.name} holds no load of this table, and its staged sets before "
-            f"{missing[0].sequence} are gone; fill it with --full-refresh"
-        )
+        raise _gone(contract, destination.name, missing[0].sequence - 1)
 
 
 def _check_unbroken(contract: TableContract, applied: int, missing: Sequence[LoadPlan]) -> None:
@@ -85,8 +82,8 @@ def _check_unbroken(contract: TableContract, applied: int, missing: Sequence[Loa
 
 def _gone(contract: TableContract, destination: str, sequence: int) -> Rejected:
     return Rejected(
-        f"{contract.table}: {destination} lacks set {sequence}, which is staged no longer, as every destination had "
-        "applied it; fill the table anew with --full-refresh"
+        f"{contract.table}: {destination} lacks staged set {sequence}, which is gone from the staging area; fill the "
+        f"table anew with --full-refresh --tables {contract.table}"
     )
 
 

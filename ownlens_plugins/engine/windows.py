@@ -16,6 +16,7 @@ from ..api import Window
 from ..contracts import Extraction, TableContract
 from ..errors import Rejected
 from .manifest import DayRows, Manifest, Spans
+from .newest_first import Log
 from .progress import Progress, reached
 from .sources.source import Seen, Selection, Snapshot
 
@@ -162,14 +163,36 @@ def _following(
         unseen_by=base.seen if _can_tell(request.seen, base.seen) else None,
         new_files=_new_files(request.files, base.files),
     )
-    known = (each for each in since_refresh(manifests) if may_repeat(each, found.known_from))
-    return replace(found, known=tuple(known))
+    return replace(found, known=met_again(manifests, found.known_from))
 
 
 def _new_files(now: Mapping[str, str] | None, before: Mapping[str, str] | None) -> frozenset[str]:
     """Return the files that were delivered, or written again, since the sets before: all their rows may be new."""
     known = before or {}
     return frozenset(name for name, fingerprint in (now or {}).items() if known.get(name) != fingerprint)
+
+
+def met_again(manifests: Sequence[Manifest], start: datetime | None) -> tuple[Manifest, ...]:
+    """Return the sets that a look-back may meet again, oldest first, of those whose rows the destinations still hold.
+
+    The newest set names them as of its own look-back, and none comes back: look-backs only move on.
+    """
+    log, known = Log.of(manifests), list[Manifest]()
+    for manifest in reversed(log):
+        if manifest.covers is not None and manifest.covers.keys_only:
+            break
+        known.append(manifest)
+        if manifest.full_refresh:
+            break
+        if manifest.recent is not None and _is_later(start, manifest.recent_from):
+            older = (log.numbered(sequence) for sequence in sorted(manifest.recent, reverse=True))
+            known += [each for each in older if each is not None]
+            break
+    return tuple(each for each in reversed(known) if may_repeat(each, start))
+
+
+def _is_later(start: datetime | None, other: datetime | None) -> bool:
+    return start is not None and other is not None and start >= other
 
 
 def may_repeat(manifest: Manifest, start: datetime | None) -> bool:

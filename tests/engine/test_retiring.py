@@ -118,7 +118,7 @@ def test_a_destination_that_was_taken_back_is_told(
     maintain(contract)
     sqlite.close()
     Path(sqlite.config.path).write_bytes(backup)
-    with pytest.raises(Rejected, match=r"reads: sqlite lacks set \d, which is staged no longer.*--full-refresh"):
+    with pytest.raises(Rejected, match=r"reads: sqlite lacks staged set \d, which is gone.*--full-refresh"):
         load_table(sqlite, contract, area, registry)
     stage(area, contract, rows(1, 2, 3), REFRESH)
     assert load_table(sqlite, contract, area, registry).rows == 3

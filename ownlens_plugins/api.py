@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from .contracts.contract import TableContract
 from .contracts.presets import Strategy
@@ -32,6 +32,9 @@ class DestinationOptions(StrictModel):
     """A contract's `destinations.<name>` block. Destinations subclass it with options of their own."""
 
     strategy: Strategy
+    retention_days: int | None = Field(
+        default=None, ge=1, description="Days after partition_by when maintenance deletes a row here."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ def load_frame(
 
 def _request(contract: TableContract, area: StagingArea) -> StageRequest:
     """Return what a frame is staged as: of an append without the rows that earlier sets hold."""
-    manifests = area.manifests(contract.table)
+    manifests = area.log(contract.table)
     return StageRequest(
         contract.extraction,
         Window(None, None),

@@ -105,20 +105,27 @@ class S3Folder:
             return None
         return content
 
-    def folders(self, prefix: str) -> list[str]:
-        """Return the last segments of the folders right below a prefix."""
-        pages = self._pages(prefix, Delimiter="/")
+    def folders(self, prefix: str, *, after: str = "") -> list[str]:
+        """Return the last segments of the folders right below a prefix; those behind `after` alone."""
+        options = {"StartAfter": self._place(f"{prefix}/{after}")[1]} if after else {}
+        pages = self._pages(prefix, Delimiter="/", **options)
         found = (item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ()))
         return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
 
-    def list(self, prefix: str) -> list[str]:
+    def list(self, prefix: str, *, after: str = "") -> list[str]:
         start = len(self._place("")[1])
-        return sorted(item["Key"][start:] for page in self._pages(prefix) for item in page.get("Contents", ()))
+        options = {"StartAfter": self._place(after)[1]} if after else {}
+        pages = self._pages(prefix, **options)
+        return sorted(item["Key"][start:] for page in pages for item in page.get("Contents", ()))
 
     def _pages(self, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
         bucket, key = self._place(prefix)
         pages: Any = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{key}/", **options)
         yield from pages
+
+    def delete(self, name: str) -> None:
+        bucket, key = self._place(name)
+        self._s3.delete_object(Bucket=bucket, Key=key)
 
     def remove(self, prefix: str) -> None:
         bucket, _ = self._place("")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from .api import LoadPlan, LoadResult
+from .api import DestinationOptions, LoadPlan, LoadResult
 from .contracts import TableContract
 
 
@@ -151,4 +151,56 @@ class SupportsCounting(Protocol):
 
     def kept_since(self, plan: LoadPlan) -> date | None:
         """Return the oldest day that retention leaves in this store; None when it keeps everything."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What one maintenance of a table in a destination may do, and what it is told.
+
+    Every set up to `settled` is applied here and staged no longer: the ledger may forget their entries, as long as it
+    still answers each of them as done. Rows whose `partition_by` lies more than `options.retention_days` before `today`
+    go; so does what nobody needs. With `dry_run`, nothing changes, and the chores say what would.
+    """
+
+    contract: TableContract
+    options: DestinationOptions
+    settled: int
+    today: date
+    dry_run: bool = False
+
+    @property
+    def oldest_kept(self) -> date | None:
+        """The oldest day whose rows stay; None keeps all."""
+        days = self.options.retention_days
+        return None if days is None or self.contract.partition_by is None else self.today - timedelta(days=days - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """One thing that maintenance did to a table, or would do: what went, in rows, files (or parts) and bytes.
+
+    `name` is retention, compaction, checkpoint, vacuum, leftovers, ledger, quarantine or statistics, or a word of the
+    destination's own. For a compaction, `files` are those that were merged.
+    """
+
+    name: str
+    rows: int = 0
+    files: int = 0
+    bytes: int = 0
+
+
+@runtime_checkable
+class SupportsMaintenance(Protocol):
+    """A destination whose tables can be kept small. Loads may run at the same time; either may be killed anywhere."""
+
+    def maintain(self, upkeep: Upkeep) -> Sequence[Chore]:
+        """Do what the contract asks for and the table needs; return what was done, without chores that had no work.
+
+        No row goes that `retention_days` keeps, and no load is lost, doubled or taken for one that never came.
+
+        Raises:
+            Retryable: calling again goes on where this call stopped.
+            Rejected: the destination refuses, or the options ask for what the table cannot do.
+        """
         ...

@@ -111,6 +111,10 @@ class Profile(BaseSettings):
     lag_seconds: int = Field(default=60, ge=0, description="Look-backs reach this much further behind.")
     max_workers: int = Field(default=6, ge=1, le=64, description="Tasks at once.")
     limits: dict[str, int] = Field(default_factory=dict, description="Loads at once, by destination.")
+    staging_keep_days: int = Field(
+        default=14, ge=1, description="Days for which staged sets stay that every destination has applied."
+    )
+    quarantine_keep_days: int = Field(default=90, ge=1, description="Days for which their refused rows stay.")
     log_file: str = Field(default="var/ownlens.log", description="Where commands write their log.")
     validate_loads: bool = Field(default=True, description="Run the Great Expectations suites after each load.")
     retries: int = Field(default=3, ge=0, le=20, description="Times that a load is tried again after Retryable.")

@@ -64,8 +64,16 @@ class ObjectFolder(Protocol):
 
     def read(self, name: str) -> bytes | None: ...
 
-    def list(self, prefix: str) -> list[str]:
-        """Return the names (relative to the root) of all objects below a prefix, sorted."""
+    def folders(self, prefix: str, *, after: str = "") -> list[str]:
+        """Return the last segments of the folders right below a prefix, sorted; those behind `after` alone."""
+        ...
+
+    def list(self, prefix: str, *, after: str = "") -> list[str]:
+        """Return the names (relative to the root) of all objects below a prefix, sorted; those behind `after` alone."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Delete one object, if it is there."""
         ...
 
     def remove(self, prefix: str) -> None: ...
@@ -110,10 +118,22 @@ class LocalFolder:
         except FileNotFoundError:
             return None
 
-    def list(self, prefix: str) -> list[str]:
-        base = Path(self.root).absolute()
-        found = (path for path in (base / prefix).rglob("*") if path.is_file() and not path.name.startswith("."))
-        return sorted(str(path.relative_to(base)) for path in found)
+    def folders(self, prefix: str, *, after: str = "") -> list[str]:
+        _, names, _ = next(os.walk(self.uri(prefix)), ("", [], []))
+        return sorted(name for name in names if name > after)
+
+    def list(self, prefix: str, *, after: str = "") -> list[str]:
+        base = str(Path(self.root).absolute())
+        folders = ((os.path.relpath(folder, base), names) for folder, _, names in os.walk(os.path.join(base, prefix)))
+        found = (f"{folder}/{name}" for folder, names in folders for name in names if not name.startswith("."))
+        return sorted(name for name in found if name > after)
+
+    def delete(self, name: str) -> None:
+        target = Path(self.uri(name))
+        target.unlink(missing_ok=True)
+        if target.parent.exists():
+            # Only then may what the object named go as well.
+            _sync_folder(target.parent)
 
     def remove(self, prefix: str) -> None:
         shutil.rmtree(self.uri(prefix), ignore_errors=True)

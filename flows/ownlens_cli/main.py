@@ -17,6 +17,7 @@ from .output import guard_output, output_trouble
 COMMANDS = {
     "load": "Load tables into the destinations.",
     "status": "Tell how far each destination has come, and what is not validated.",
+    "maintain": "Keep tables, ledgers and staged sets small.",
     "demo": "Run the whole load path on an embedded newsroom.",
     "sandbox": "Start, stop or list the servers of a whole stack to look at.",
     "show": "Print rows that landed in a destination.",

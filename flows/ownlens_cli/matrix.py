@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ownlens_flows.report import RunReport, totals
+from ownlens_plugins.engine.maintaining import Maintained
 from ownlens_plugins.engine.outcomes import LoadOutcome, Status
 from ownlens_plugins.engine.standing import Standing
 
@@ -124,6 +125,20 @@ def standings_table(standings: Sequence[Standing]) -> Table:
         numbers = (f"{number:,}" for number in (one.position, one.newest, one.behind, one.refused))
         validation = Text(one.validation, style="" if one.well else "red")
         table.add_row(Text(one.table), Text(one.destination), *numbers, validation, Text(one.reason))
+    return table
+
+
+def chores_table(found: Sequence[Maintained]) -> Table:
+    """Return one line for each thing that maintenance did, failures first; places without work have none."""
+    table = _table([("table", "left"), ("in", "left"), ("what", "left")])
+    for name in ("rows", "files", "bytes"):
+        table.add_column(name, justify="right")
+    for one in sorted(found, key=lambda one: (not one.error, one.table)):
+        if one.error:
+            table.add_row(one.table, one.place, Text(one.error, style="red"))
+        for chore in one.chores:
+            numbers = (f"{number:,}" for number in (chore.rows, chore.files, chore.bytes))
+            table.add_row(one.table, one.place, chore.name, *numbers)
     return table
 
 

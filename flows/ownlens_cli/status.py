@@ -49,7 +49,7 @@ def command(tables: list[str], destinations: list[str], profile: str, config: st
 
 
 def _standings(settings: Profile, tables: Sequence[str], destinations: Sequence[str]) -> list[Standing]:
-    contracts = _chosen(read_contracts(settings.contracts), tables)
+    contracts = chosen(read_contracts(settings.contracts), tables)
     registry = Registry()
     stores = _stores(settings, destinations, registry)
     area = StagingArea(settings.staging, registry)
@@ -75,19 +75,30 @@ def _standings(settings: Profile, tables: Sequence[str], destinations: Sequence[
             store.close()
 
 
-def _chosen(contracts: Mapping[str, TableContract], tables: Sequence[str]) -> list[TableContract]:
+def chosen(contracts: Mapping[str, TableContract], tables: Sequence[str]) -> list[TableContract]:
+    """Return the contracts that a command names, all without a name.
+
+    Raises:
+        UnknownName: there is no such table.
+    """
     for table in tables:
         if table not in contracts:
             raise UnknownName("table", table, contracts)
     return [contract for name, contract in contracts.items() if not tables or name in tables]
 
 
-def _stores(settings: Profile, asked: Sequence[str], registry: Registry) -> Stores:
+def with_connections(settings: Profile, asked: Sequence[str], registry: Registry) -> Profile:
+    """Return the profile with what Prefect's blocks say of the asked destinations filled in."""
     if any("block" in connection for connection in settings.destinations.values()):
         # Only then, because it starts Prefect.
         from ownlens_flows.blocks import with_blocks
 
-        settings = with_blocks(settings, {}, registry, destinations=list(asked))
+        return with_blocks(settings, {}, registry, destinations=list(asked))
+    return settings
+
+
+def _stores(settings: Profile, asked: Sequence[str], registry: Registry) -> Stores:
+    settings = with_connections(settings, asked, registry)
     connections = {registry.resolve(name): connection for name, connection in settings.destinations.items()}
     chosen = list(dict.fromkeys(map(registry.resolve, asked))) or list(connections)
     for name in chosen:

@@ -30,7 +30,7 @@ OF_OUR_FLOW = {"prefect.resource.role": "flow", "prefect.resource.name": "load-t
 
 
 # How long each deployment of prefect.yaml may go without a completed run: its schedule, and time to run.
-EXPECTED = {"nightly": timedelta(hours=26), "hourly-events": timedelta(hours=3)}
+EXPECTED = {"nightly": timedelta(hours=26), "hourly-events": timedelta(hours=3), "maintain": timedelta(hours=50)}
 
 
 def alerts(block_id: UUID, expected: Mapping[str, timedelta] = EXPECTED) -> list[Automation]:

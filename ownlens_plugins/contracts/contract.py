@@ -61,6 +61,7 @@ class TableContract:
     allow_empty: bool
     schema_policy: SchemaPolicy
     drop_columns: bool
+    retention_days: int | None
 
     @cached_property
     def arrow_schema(self) -> pa.Schema:
@@ -84,8 +85,9 @@ class TableContract:
         return {column.name: column for column in self.columns}
 
     def options_for(self, destination: str) -> dict[str, Any]:
-        """Return the merged options for a destination: preset first, then this contract's own block."""
-        return {**PRESETS[self.preset].options(destination), **self.destinations.get(destination, {})}
+        """Return the merged options for a destination: preset, then what holds for all stores, then its own block."""
+        general = {} if self.retention_days is None else {"retention_days": self.retention_days}
+        return {**PRESETS[self.preset].options(destination), **general, **self.destinations.get(destination, {})}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -117,6 +119,7 @@ class TableContract:
             "allow_empty": self.allow_empty,
             "schema_policy": self.schema_policy,
             "drop_columns": self.drop_columns,
+            "retention_days": self.retention_days,
         }
 
     @property
@@ -206,6 +209,12 @@ class ContractDocument(BaseModel):
         description="Whether columns that left the contract leave the tables as well; else they stay, and are null in "
         "new rows.",
     )
+    retention_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days after partition_by when maintenance deletes a row, in every destination; a destination's own "
+        "block may say otherwise.",
+    )
 
     def resolve(self) -> TableContract:
         """Fill in the preset's defaults."""
@@ -236,6 +245,7 @@ class ContractDocument(BaseModel):
             allow_empty=self.allow_empty,
             schema_policy=self.schema_policy,
             drop_columns=self.drop_columns,
+            retention_days=self.retention_days,
         )
 
 

@@ -30,7 +30,12 @@ class Manifest:
     `left_out` counts extracted rows that earlier sets hold already, `left_out_changed` those of an append that differ
     from what was staged. `rejected` counts the rows of its quarantine: those that were refused and are news. `reasons`
     counts them by reason, the commonest ten. `standing` names rows of older quarantines that were refused again as they
-    are; `replayed` those that this set brings in, and `settled` those whose key came with it in another way.
+    are; `replayed` those that this set brings in, and `settled` those whose key came with it in another way. `retired`
+    says that the parts are deleted, as every destination had applied them: what is left is the quarantine.
+
+    So that later runs need not read all sets: `previous` is the number of the set that this one followed, 0 being none;
+    `recent` are earlier sets of which a look-back to `recent_from` may meet rows again, all others being older; and
+    `unsettled` are the rows of all quarantines up to here that are still refused. Sets of older versions tell neither.
     """
 
     table: str
@@ -62,6 +67,16 @@ class Manifest:
     standing: Spans = ()
     replayed: Spans = ()
     settled: Spans = ()
+    retired: bool = False
+    previous: int | None = None
+    recent: tuple[int, ...] | None = None
+    recent_from: datetime | None = None
+    unsettled: Spans | None = None
+
+    @property
+    def predecessor(self) -> int:
+        """The number of the set that this one followed, 0 being none; older versions left no number out."""
+        return self.sequence - 1 if self.previous is None else self.previous
 
     def to_json(self) -> Content:
         """Return the manifest as the bytes of its object."""
@@ -84,6 +99,10 @@ class Manifest:
         values["covers"] = _covers(values.get("covers"))
         values["seen"] = seen_of(values.get("seen"))
         values["newest"] = _moment(values.get("newest"))
+        values["recent_from"] = _moment(values.get("recent_from"))
+        values["recent"] = None if values.get("recent") is None else tuple(values["recent"])
+        if values.get("unsettled") is not None:
+            values["unsettled"] = tuple(tuple(span) for span in values["unsettled"])
         for name in ("standing", "replayed", "settled"):
             values[name] = tuple(tuple(span) for span in values.get(name, ()))
         values["staged_at"] = datetime.fromisoformat(values["staged_at"])

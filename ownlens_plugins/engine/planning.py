@@ -34,14 +34,17 @@ def pending(
     """
     missing: list[LoadPlan] = []
     outdated: dict[int, list[str]] = {}
-    manifests = area.manifests(contract.table)
+    manifests = area.log(contract.table)
     for manifest in reversed(manifests):
         plan = plan_load(destination, contract, manifest, area, registry)
         if destination.find_commit(plan):
             if manifest is manifests[-1]:
                 refuse_if_ahead(destination, contract, area, manifest)
+            _check_unbroken(contract, plan.sequence, missing)
             _refuse_outdated(contract, outdated)
             return Pending(tuple(missing), plan)
+        if manifest.retired:
+            raise _gone(contract, destination.name, manifest.sequence)
         if reasons := list(_differing(plan, manifest)):
             outdated[manifest.sequence] = reasons
         missing.insert(0, plan)
@@ -64,10 +67,24 @@ def _check_complete(destination: Destination[Any, Any], contract: TableContract,
         Rejected: the destination has no load of this table, and staging no longer holds the first sets.
     """
     if missing and missing[0].sequence > 1:
-        raise Rejected(
-            f"{contract.table}: {destination.name} holds no load of this table, and its staged sets before "
-            f"{missing[0].sequence} are gone; fill it with --full-refresh"
-        )
+        raise _gone(contract, destination.name, missing[0].sequence - 1)
+
+
+def _check_unbroken(contract: TableContract, applied: int, missing: Sequence[LoadPlan]) -> None:
+    """Refuse to skip sets that are staged no longer, which a destination lacks that was taken back to a backup.
+
+    Raises:
+        Rejected: sets between the newest applied one and the oldest that is still staged are gone.
+    """
+    if missing and missing[0].sequence > applied + 1 and not _replaces_all(missing[0]):
+        raise _gone(contract, missing[0].destination, missing[0].sequence - 1)
+
+
+def _gone(contract: TableContract, destination: str, sequence: int) -> Rejected:
+    return Rejected(
+        f"{contract.table}: {destination} lacks staged set {sequence}, which is gone from the staging area; fill the "
+        f"table anew with --full-refresh --tables {contract.table}"
+    )
 
 
 def plan_load(

@@ -19,6 +19,7 @@ from ..contracts import Extraction, TableContract
 from ..errors import Rejected
 from ..storage import filesystem
 from .manifest import Manifest, Spans
+from .newest_first import Log
 from .refusals import Origin, RefusedRow, commonest
 
 FILE = "quarantine.parquet"
@@ -72,8 +73,10 @@ def newly_refused(address: Address, manifests: Sequence[Manifest], refused: Sequ
 
 
 def _open_quarantines(manifests: Sequence[Manifest]) -> Iterator[tuple[Manifest, set[int]]]:
-    numbers = open_rows(manifests)
-    return ((manifest, numbers[manifest.sequence]) for manifest in manifests if manifest.sequence in numbers)
+    log = Log.of(manifests)
+    for sequence, numbers in sorted(open_rows(log).items()):
+        if (manifest := log.numbered(sequence)) is not None:  # else its refused rows are kept no longer
+            yield manifest, numbers
 
 
 def open_rows(manifests: Sequence[Manifest]) -> Numbers:
@@ -81,14 +84,26 @@ def open_rows(manifests: Sequence[Manifest]) -> Numbers:
 
     A set of the whole table settles what it does not refuse again.
     """
+    later: list[Manifest] = []
     found: Numbers = {}
-    for manifest in manifests:
-        if manifest.extraction == Extraction.WHOLE.value and not holds_keys_only(manifest):
-            found = numbers_of(manifest.standing)
-        if manifest.quarantine is not None:
-            found[manifest.sequence] = set(range(manifest.rejected))
-        for sequence, numbers in numbers_of((*manifest.replayed, *manifest.settled)).items():
-            found[sequence] = found.get(sequence, set()) - numbers
+    for manifest in reversed(Log.of(manifests)):
+        if manifest.unsettled is not None:
+            found = numbers_of(manifest.unsettled)
+            break
+        later.append(manifest)
+    for manifest in reversed(later):
+        found = open_after(found, manifest)
+    return found
+
+
+def open_after(before: Numbers, manifest: Manifest) -> Numbers:
+    """Return the rows that are still refused after a set, given those that were before it."""
+    is_whole = manifest.extraction == Extraction.WHOLE.value and not holds_keys_only(manifest)
+    found = numbers_of(manifest.standing) if is_whole else {**before}
+    if manifest.quarantine is not None:
+        found[manifest.sequence] = set(range(manifest.rejected))
+    for sequence, numbers in numbers_of((*manifest.replayed, *manifest.settled)).items():
+        found[sequence] = found.get(sequence, set()) - numbers
     return {sequence: numbers for sequence, numbers in found.items() if numbers}
 
 

@@ -45,7 +45,7 @@ def stage_table(
         SourceInvalid, Rejected, Retryable: nothing was staged.
     """
     started = time.monotonic()
-    manifests, noted = area.manifests(contract.table), area.noted(contract.table)
+    manifests, noted = area.log(contract.table), area.noted(contract.table)
     # After the sets are listed: of a set that a rival publishes now, this one cannot become the successor any more.
     above = begin(contract, area, manifests, positions, full_refresh=full_refresh)
     request = next_request(contract, snapshot, manifests, noted, full_refresh=full_refresh, source_moved=source_moved)

@@ -20,6 +20,7 @@ from ..errors import SourceInvalid
 from .conforming import Conforming
 from .leaving_out import appends, identity
 from .manifest import Manifest, Spans
+from .newest_first import Log
 from .quarantining import Address, Numbers, numbers_of, open_rows, refused_values, spans
 from .refusals import Origin, RefusedRow
 from .uniqueness import ROWS_PER_BATCH, open_duckdb, plain_storage, storage_type
@@ -63,7 +64,7 @@ class _Held:
     def __init__(
         self, contract: TableContract, address: Address, manifests: Sequence[Manifest], still: Numbers
     ) -> None:
-        self._contract, self._address, self._manifests, self._still = contract, address, manifests, still
+        self._contract, self._address, self._log, self._still = contract, address, Log.of(manifests), still
 
     def met(self, files: Sequence[Path], news: Sequence[RefusedRow]) -> list[Place]:
         """Return the rows whose key the files hold, or a newly refused row has."""
@@ -91,8 +92,9 @@ class _Held:
             yield from (place for place, day in zip(places, found, strict=True) if day in days)
 
     def _fitting(self, contract: TableContract) -> Iterator[tuple[pa.RecordBatch, list[Place]]]:
-        for manifest in self._manifests:
-            if numbers := self._still.get(manifest.sequence):
+        for sequence, numbers in sorted(self._still.items()):
+            manifest = self._log.numbered(sequence) if numbers else None
+            if manifest is not None:
                 for held in refused_values(self._address, manifest, numbers, [*Origin]):
                     batch, rows = _conformed(contract, held.values, checked=held.checked)
                     yield batch, [(held.sequence, held.numbers[row]) for row in rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -14,6 +14,7 @@ from ..errors import Retryable
 from ..object_store import explained
 from ..storage import ObjectFolder, filesystem, is_s3, object_folder
 from .manifest import Manifest
+from .newest_first import Log
 from .progress import Progress
 from .quarantining import FILE
 from .windows import StageRequest
@@ -32,11 +33,36 @@ class StagedLog:
             names = self._folder.list(f"{folder_of(table)}/manifests")
             return [self._manifest(name) for name in names]
 
+    def log(self, table: str) -> Log:
+        """Return a table's staged sets as a sequence of which only the newest is read by now."""
+        return Log(self.latest(table), lambda sequence: self._numbered(table, sequence))
+
     def latest(self, table: str) -> Manifest | None:
         """Return the newest staged set of a table."""
         with self._explained(table, "list the staged sets"):
-            names = self._folder.list(f"{folder_of(table)}/manifests")
+            names = self._newest_names(table)
             return self._manifest(names[-1]) if names else None
+
+    def _newest_names(self, table: str) -> list[str]:
+        """Return the names of the newest manifests, without listing a long log where listing has a price."""
+        folder, known = f"{folder_of(table)}/manifests", self._known(table)
+        names = self._folder.list(folder, after=manifest_name(table, known - 1)) if known else []
+        return names or self._folder.list(folder)
+
+    def _known(self, table: str) -> int:
+        """Return the number of a set that was the newest a while ago, 0 if nothing is known."""
+        content = self._folder.read(_hint_name(table)) if is_s3(self.uri) else None
+        return int(content) if content and content.isdigit() else 0
+
+    def _hint(self, table: str, sequence: int) -> None:
+        """Note where to begin to look for the newest set. Only a hint: an older one makes the next list longer."""
+        if is_s3(self.uri):
+            with suppress(Exception):
+                self._folder.put(_hint_name(table), str(sequence).encode())
+
+    def _numbered(self, table: str, sequence: int) -> Manifest | None:
+        with self._explained(table, "read a staged set"):
+            return self._published(table, sequence)
 
     def noted(self, table: str) -> Progress | None:
         """Return what the last run that found nothing new has seen."""
@@ -100,6 +126,10 @@ def manifest_name(table: str, sequence: int) -> str:
 
 def unpublished_folder(table: str) -> str:
     return f"{folder_of(table)}/unpublished"
+
+
+def _hint_name(table: str) -> str:
+    return f"{folder_of(table)}/newest"
 
 
 def _progress_name(table: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ..api import new_attempt
 from ..contracts import Extraction, TableContract
@@ -27,8 +29,10 @@ from .quarantining import (
     is_failing,
     newly_refused,
     numbers_of,
+    open_after,
     open_rows,
     refuse_if_failing,
+    spans,
     write_quarantine,
 )
 from .refusals import Origin, RefusedRow, breaks_key, commonest, repeated_rows
@@ -92,7 +96,12 @@ class StagingArea(StagedLog):
             sweep(parent, lambda sequence: self._published(table, sequence))
         elif isinstance(self._folder, S3Folder):
             with self._explained(table, "clear what a crash left"):
-                sweep_objects(self._folder, folder_of(table), lambda sequence: self._published(table, sequence))
+                sweep_objects(
+                    self._folder,
+                    folder_of(table),
+                    lambda sequence: self._published(table, sequence),
+                    known=self._known(table),
+                )
         folder = Path(tempfile.mkdtemp(prefix=DRAFT_PREFIX, dir=parent))
         try:
             yield folder
@@ -127,22 +136,23 @@ class StagingArea(StagedLog):
         An earlier set of equal content is not the same: the table may have changed and changed back. Only an append
         keeps what it ever got.
         """
-        known = since_refresh(self.manifests(contract.table))
+        log = self.log(contract.table)
+        known = since_refresh(log if appends(contract) else [*islice(reversed(log), 1)])
         covers, schema = covered_by(parts, request), _schema(contract)
         digest = set_digest(parts.seal(), schema, replaces=request.full_refresh, covers=covers)
-        for old in known if appends(contract) else known[-1:]:
+        for old in known:
             if (old.digest, old.rejected) == (digest, len(refused)) and not self._newly(refused, [old]).news:
                 return old
         return None
 
-    def _newly(self, refused: list[RefusedRow], manifests: list[Manifest]) -> Refusals:
+    def _newly(self, refused: list[RefusedRow], manifests: Sequence[Manifest]) -> Refusals:
         return newly_refused(self._folder.uri, manifests, refused)
 
     def _sorted(self, contract: TableContract, refused: list[RefusedRow], request: StageRequest) -> Refusals:
         if request.once or not refused:  # a frame's report is about the frame, whatever came before
             return Refusals(refused)
         with self._explained(contract.table, "read the quarantine"):
-            return self._newly(refused, self.manifests(contract.table))
+            return self._newly(refused, self.log(contract.table))
 
     def _settled(self, contract: TableContract, parts: DraftParts, refusals: Refusals, request: StageRequest) -> Spans:
         # A whole table settles all that it does not refuse again; what a replay brings in may be older than what waits.
@@ -150,7 +160,7 @@ class StagingArea(StagedLog):
             return ()
         days = parts.days | request.gone if request.extraction is Extraction.DAYS else frozenset()
         with self._explained(contract.table, "read the quarantine"):
-            manifests = self.manifests(contract.table)
+            manifests = self.log(contract.table)
             files = parts.files if parts.kept else ()
             return settled_by(contract, self.address, manifests, files, refusals.news, refusals.standing, days)
 
@@ -176,7 +186,7 @@ class StagingArea(StagedLog):
 
     def _has_rows(self, table: str) -> bool:
         """Tell whether the destinations hold rows, as far as staging knows."""
-        for manifest in reversed(self.manifests(table)):
+        for manifest in reversed(self.log(table)):
             if manifest.rows:
                 return True
             if manifest.extraction == Extraction.WHOLE.value:
@@ -210,7 +220,8 @@ class StagingArea(StagedLog):
         sealed, schema = draft.parts.seal(), _schema(contract)
         covers = covered_by(draft.parts, request)
         digest = set_digest(sealed, schema, replaces=request.full_refresh, covers=covers)
-        latest = self.latest(contract.table)
+        log = self.log(contract.table)
+        latest = log[-1] if log else None
         after = self._following(contract, latest, request)
         if self._same_content(latest, digest, draft, request):
             return None
@@ -253,9 +264,13 @@ class StagingArea(StagedLog):
             standing=draft.refusals.standing,
             replayed=request.replayed,
             settled=draft.settled,
+            previous=after,
+            **_recent(request),
         )
+        manifest = replace(manifest, unsettled=spans(open_after(open_rows(log), manifest)))
         name = manifest_name(contract.table, sequence)
         if self._folder.create(name, manifest.to_json()):
+            self._hint(contract.table, sequence)
             return manifest
         there = self._folder.read(name)
         if there == manifest.to_json():
@@ -316,6 +331,13 @@ class _Draft:
 
 def _schema(contract: TableContract) -> dict[str, str]:
     return {column.name: str(column) for column in contract.columns}
+
+
+def _recent(request: StageRequest) -> dict[str, Any]:
+    """Return what a later look-back need not look for again, where this one had a beginning."""
+    if request.extraction is not Extraction.WINDOW or request.known_from is None:
+        return {}
+    return {"recent": tuple(each.sequence for each in request.known), "recent_from": request.known_from}
 
 
 def _rival(contract: TableContract, sequence: int) -> Retryable:

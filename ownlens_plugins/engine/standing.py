@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from ..api import Destination
@@ -62,18 +63,18 @@ def standing(
         Retryable: the destination or the staging area cannot be asked now.
         Rejected, StagedSetChanged: the destination holds what the staged sets do not explain.
     """
-    manifests = area.manifests(contract.table)
-    position = _position(destination, contract, area, registry, manifests)
+    log = area.log(contract.table)
+    position, behind = _position(destination, contract, area, registry, log)
     verdict = Verdicts(area).read(contract.table, destination.name)
     validation = _validation(verdict, position) if validates else NONE
     return Standing(
         contract.table,
         destination.name,
-        newest=manifests[-1].sequence if manifests else 0,
+        newest=log[-1].sequence if log else 0,
         position=position,
-        behind=sum(manifest.sequence > position for manifest in manifests),
+        behind=behind,
         validation=validation,
-        refused=sum(map(len, open_rows(manifests).values())),
+        refused=sum(map(len, open_rows(log).values())),
         reason=verdict.reason if validation == FAILED else "",
     )
 
@@ -83,14 +84,15 @@ def _position(
     contract: TableContract,
     area: StagingArea,
     registry: Registry,
-    manifests: Sequence[Manifest],
-) -> int:
-    for manifest in reversed(manifests[-_MOST_SETS:]):
+    log: Sequence[Manifest],
+) -> tuple[int, int]:
+    """Return the newest set that a destination holds, and how many it lacks."""
+    for behind, manifest in enumerate(islice(reversed(log), _MOST_SETS)):
         if destination.find_commit(plan_load(destination, contract, manifest, area, registry)):
-            if manifest is manifests[-1]:
+            if not behind:
                 refuse_if_ahead(destination, contract, area, manifest)
-            return manifest.sequence
-    return 0
+            return manifest.sequence, behind
+    return 0, len(log)
 
 
 def _validation(verdict: Verdict, position: int) -> str:

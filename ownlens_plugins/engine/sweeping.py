@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -14,6 +15,7 @@ from .manifest import Manifest
 
 DRAFT_PREFIX = ".draft-"
 DRAFT_HOURS = 6
+LOOKED_BEHIND = 50
 _SET_FOLDER = re.compile(r"([0-9]{8})-[0-9a-f]{16}")
 
 
@@ -22,10 +24,17 @@ def sweep(folder: Path, manifest_of: Callable[[int], Manifest | None]) -> None:
 
     `manifest_of` returns the published set of a sequence number, or None.
     """
-    for draft in (*_old(folder.glob(f"{DRAFT_PREFIX}*")), *_old((folder / "manifests").glob(".*"))):
+    inside = [entry.name for entry in os.scandir(folder)]
+    drafts = (folder / name for name in inside if name.startswith(DRAFT_PREFIX))
+    for draft in (*_old(drafts), *_old(_manifest_drafts(folder / "manifests"))):
         _remove(draft)
-    for orphan in _orphans(folder, manifest_of):
-        _remove(orphan)
+    for name in _superseded(inside, manifest_of):
+        _remove(folder / name)
+
+
+def _manifest_drafts(folder: Path) -> Iterator[Path]:
+    if folder.exists():
+        yield from (folder / entry.name for entry in os.scandir(folder) if entry.name.startswith("."))
 
 
 def _old(paths: Iterator[Path]) -> Iterator[Path]:
@@ -41,13 +50,15 @@ def _newest_change(path: Path) -> float:
         return time.time()
 
 
-def _orphans(folder: Path, manifest_of: Callable[[int], Manifest | None]) -> Iterator[Path]:
-    return (folder / name for name in _superseded((path.name for path in folder.iterdir()), manifest_of))
+def sweep_objects(
+    store: S3Folder, folder: str, manifest_of: Callable[[int], Manifest | None], *, known: int = 0
+) -> None:
+    """Remove folders of sets that another attempt published, from a store where drafts are never seen.
 
-
-def sweep_objects(store: S3Folder, folder: str, manifest_of: Callable[[int], Manifest | None]) -> None:
-    """Remove folders of sets that another attempt published, from a store where drafts are never seen."""
-    for name in _superseded(store.folders(folder), manifest_of):
+    Only those near the set `known` and behind it are looked for: what a crash left is found by one of the next runs.
+    """
+    after = f"{known - LOOKED_BEHIND:08d}" if known > LOOKED_BEHIND else ""
+    for name in _superseded(store.folders(folder, after=after), manifest_of):
         store.remove(f"{folder}/{name}")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 from urllib.parse import quote
 
@@ -107,8 +108,9 @@ def unvalidated(
 ) -> tuple[LoadPlan, LoadResult | None]:
     """Return the plan that stands for all that is owed a validation in a destination, and the result of its load."""
     passed = Verdicts(area).read(contract.table, destination.name).passed
-    owed = [manifest for manifest in area.manifests(contract.table) if passed < manifest.sequence <= outcome.position]
-    plans = [plan_load(destination, contract, manifest, area, registry) for manifest in owed]
+    later = takewhile(lambda manifest: manifest.sequence > passed, reversed(area.log(contract.table)))
+    owed = [manifest for manifest in later if manifest.sequence <= outcome.position]
+    plans = [plan_load(destination, contract, manifest, area, registry) for manifest in reversed(owed)]
     if not plans or outcome.released:
         return _everything(outcome, plans)
     plan = covering(plans)

@@ -16,6 +16,7 @@ from ..api import Window
 from ..contracts import Extraction, TableContract
 from ..errors import Rejected
 from .manifest import DayRows, Manifest, Spans
+from .newest_first import Log
 from .progress import Progress, reached
 from .sources.source import Seen, Selection, Snapshot
 
@@ -158,12 +159,11 @@ def _following(
 ) -> StageRequest:
     found = replace(
         request,
-        window=Window(_start(contract, base, manifests), request.window.end),
+        window=Window(bound_of(contract, base, manifests).start, request.window.end),
         unseen_by=base.seen if _can_tell(request.seen, base.seen) else None,
         new_files=_new_files(request.files, base.files),
     )
-    known = (each for each in since_refresh(manifests) if _may_repeat(each, found.known_from))
-    return replace(found, known=tuple(known))
+    return replace(found, known=met_again(manifests, found.known_from))
 
 
 def _new_files(now: Mapping[str, str] | None, before: Mapping[str, str] | None) -> frozenset[str]:
@@ -172,37 +172,68 @@ def _new_files(now: Mapping[str, str] | None, before: Mapping[str, str] | None) 
     return frozenset(name for name, fingerprint in (now or {}).items() if known.get(name) != fingerprint)
 
 
-def _may_repeat(manifest: Manifest, start: datetime | None) -> bool:
+def met_again(manifests: Sequence[Manifest], start: datetime | None) -> tuple[Manifest, ...]:
+    """Return the sets that a look-back may meet again, oldest first, of those whose rows the destinations still hold.
+
+    The newest set names them as of its own look-back, and none comes back: look-backs only move on.
+    """
+    log, known = Log.of(manifests), list[Manifest]()
+    for manifest in reversed(log):
+        if manifest.covers is not None and manifest.covers.keys_only:
+            break
+        known.append(manifest)
+        if manifest.full_refresh:
+            break
+        if manifest.recent is not None and _is_later(start, manifest.recent_from):
+            older = (log.numbered(sequence) for sequence in sorted(manifest.recent, reverse=True))
+            known += [each for each in older if each is not None]
+            break
+    return tuple(each for each in reversed(known) if may_repeat(each, start))
+
+
+def _is_later(start: datetime | None, other: datetime | None) -> bool:
+    return start is not None and other is not None and start >= other
+
+
+def may_repeat(manifest: Manifest, start: datetime | None) -> bool:
     """Tell whether a look-back from a moment on may read rows of a set again."""
     if start is None or manifest.newest is None or manifest.newest >= start:
         return True
     return start - manifest.newest <= ZONES
 
 
-def _start(contract: TableContract, base: Progress, manifests: Sequence[Manifest]) -> datetime | None:
-    """Return the cursor value from which on rows may be new: the look-back before the moment that is surely complete.
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The cursor value from which on rows may be new, None being any, and the set that told it, if an older one did."""
+
+    start: datetime | None
+    told_by: int | None = None
+
+
+def bound_of(contract: TableContract, base: Progress, manifests: Sequence[Manifest]) -> Bound:
+    """Return the look-back before the moment that is surely complete.
 
     A transaction that was open in the base's snapshot stamped its rows when it began, which no clock can tell. But it
     got its number after every snapshot whose `next` is not above it, so the newest such snapshot bounds its rows.
     """
-    moment = base.moment if base.seen is None else _complete(base, base.seen, manifests)
-    if moment is None or contract.look_back is None:
-        return None
+    complete = Bound(base.moment) if base.seen is None else _complete(base, base.seen, manifests)
+    if complete.start is None or contract.look_back is None:
+        return Bound(None)
     try:
-        return moment - contract.look_back
+        return replace(complete, start=complete.start - contract.look_back)
     except OverflowError:
-        return None
+        return Bound(None)
 
 
-def _complete(base: Progress, seen: Seen, manifests: Sequence[Manifest]) -> datetime | None:
+def _complete(base: Progress, seen: Seen, manifests: Sequence[Manifest]) -> Bound:
     # Not `xmax`: with one transaction running, and none after it over, `xmin` and `xmax` are both its number.
     if seen.next <= seen.xmin:
-        return base.moment
+        return Bound(base.moment)
     for manifest in reversed(manifests):
         older = manifest.seen
         if older is not None and _is_same_history(older, seen) and older.next <= seen.xmin:
-            return manifest.window.end
-    return None
+            return Bound(manifest.window.end, manifest.sequence)
+    return Bound(None)
 
 
 def _can_tell(mine: Seen | None, theirs: Seen | None) -> bool:

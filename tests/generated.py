@@ -57,6 +57,8 @@ def _contracts_page() -> str:
             "# Contracts",
             "",
             "One YAML file per table, `table_configs/<domain>/<table>.yaml`, is the only place that knows the table.",
+            "Where a name holds what no file's name can, the file or folder is spelt with %2F for a slash, "
+            "%25 for a percent, %2E for a leading dot.",
             "Keys may be absent where a default stands. This page is made from the code by `make generate`.",
             "",
             *_keys(),

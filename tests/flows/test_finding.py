@@ -80,7 +80,7 @@ def test_what_answers_there_is_no_server_for_us(known: dict[str, tuple[int, str]
 
 @pytest.mark.parametrize("url", ["htp://127.0.0.1:9/api", "127.0.0.1:4200/api", "http://127.0.0.1:99999/api", "/api"])
 def test_what_is_no_address_is_told_at_once(url: str) -> None:
-    with pytest.raises(OwnLensError, match=r"no address of a server: write one such as http://127.0.0.1:4200/api"):
+    with pytest.raises(OwnLensError, match=r"no address of a server: write one such as http://127\.0\.0\.1:4200/api"):
         find_server(url)
 
 

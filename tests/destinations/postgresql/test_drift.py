@@ -261,7 +261,7 @@ def test_a_row_that_waits_keeps_its_label_in_the_contract(either: Store) -> None
     either.load([], contract=parents)
     wide, narrow = contract_of(columns(v="enum(a, b)") | references), contract_of(columns(v="enum(b)") | references)
     assert either.load(rows_of(wide, range(3), OLD), contract=wide).rejected == 3
-    with pytest.raises(Rejected, match="'v' is no label of the contract; .* --full-refresh"):
+    with pytest.raises(Rejected, match=r"'v' is no label of the contract; .* --full-refresh"):
         either.load(rows_of(narrow, range(3), NEW), contract=narrow, sequence=2)
     assert refreshed(either, narrow, rows_of(narrow, range(3), NEW), 2).rejected == 3
 

@@ -31,7 +31,7 @@ ANEW = "load it with --full-refresh, which gives the table the contract's column
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a table, and what to do: a statement to `run`, or else an `advice`."""
+    """What is wrong with a table, and what to do: a statement to `run`, or else to follow an `advice`."""
 
     what: str
     run: str = ""
@@ -67,7 +67,12 @@ class Fitting:
             advice = "rename what has its name, or rename the contract's table"
             raise self._refused([Problem("is not a table", advice=advice)])
         self._require(
-            self._storage_problems(), self._key_problems(), self._generated_problems(), self._required_problems()
+            self._storage_problems(),
+            self._key_problems(),
+            self._divided_problems(),
+            self._generated_problems(),
+            self._required_problems(),
+            self._inherited_problems(),
         )
 
     def require_fit(self) -> None:
@@ -82,13 +87,13 @@ class Fitting:
         if problems := [problem for kind in kinds for problem in kind]:
             raise self._refused(problems)
 
-    def _refused(self, problems: Iterable[Problem]) -> Rejected:
-        problems = list(problems)
+    def _refused(self, problems: list[Problem]) -> Rejected:
         what = "; it ".join(problem.what for problem in problems)
-        statements = "; ".join(dict.fromkeys(problem.run for problem in problems if problem.run))
         advices = "; ".join(dict.fromkeys(problem.advice for problem in problems if problem.advice))
+        statements = "; ".join(dict.fromkeys(problem.run for problem in problems if problem.run))
         # The statements last: they are copied from there to the end of the line.
-        cures = "; ".join(filter(None, [advices, statements and f"run {statements}"]))
+        both = ", or run " if all(problem.advice for problem in problems) else "; and run "
+        cures = f"{advices}{both if advices else 'run '}{statements}" if statements else advices
         return Rejected(f"{self.contract.table}: postgresql table {self.schema}.{self.contract.table} {what}; {cures}")
 
     # --- what no change of columns cures
@@ -136,6 +141,31 @@ class Fitting:
                 cure,
             )
 
+    def _divided_problems(self) -> Iterator[Problem]:
+        """PostgreSQL keeps keys unique across partitions only where they hold the columns of the partitions."""
+        if self.existing.kind != PARTITIONED:
+            return
+        columns = partition_columns(self.connection, self.existing.oid)
+        if columns is not None and set(columns) <= set(self.contract.key):
+            return
+        by = "an expression" if columns is None else f"({sql.listed(columns)})"
+        rest = "" if columns is None else f"put {by} into the contract's key, or "
+        yield Problem(
+            f"is partitioned by {by}, so that PostgreSQL cannot keep ({sql.listed(self.contract.key)}) unique in it",
+            advice=f"{rest}rename the table, so that the load makes one without partitions",
+        )
+
+    def _inherited_problems(self) -> Iterator[Problem]:
+        """A partition has the columns of the whole table, and gets no others."""
+        lacking = [column.name for column in self.contract.columns if column.name not in self.existing.columns]
+        for parent, change in inherited_from(self.connection, self.existing.oid):
+            if lacking and "DETACH" in change:
+                yield Problem(
+                    f"lacks columns {', '.join(map(repr, lacking))}, and is a partition, which gets none of its own",
+                    parent + change,
+                    f"run {parent} ADD COLUMN for them",
+                )
+
     def _generated_problems(self) -> Iterator[Problem]:
         for column, found in self._pairs():
             name = sql.quote(column.name)
@@ -144,7 +174,7 @@ class Fitting:
                 yield Problem(
                     f"generates column {column.name!r} itself",
                     f"ALTER TABLE {self.table} " + (f"ALTER COLUMN {name} {cure}" if cure else f"DROP COLUMN {name}"),
-                    "take it out of the contract, or let it be an ordinary one",
+                    "take it out of the contract",
                 )
             if found.identity == "a" and self.updates and column.name not in self.contract.key:
                 yield Problem(
@@ -155,7 +185,7 @@ class Fitting:
                 yield Problem(
                     f"has the identity column {column.name!r}, which holds integers and never NULL",
                     f"ALTER TABLE {self.table} ALTER COLUMN {name} DROP IDENTITY",
-                    "say so in the contract, or drop the identity",
+                    "say so in the contract",
                 )
 
     def _required_problems(self) -> Iterator[Problem]:
@@ -167,7 +197,7 @@ class Fitting:
             yield Problem(
                 f"requires column {name!r}, which the contract lacks",
                 f"{change} {'TYPE ' + found.type if found.domain else 'DROP NOT NULL'}",
-                "add it there, or let it be NULL",
+                "add it there",
             )
 
     # --- what a full refresh, or a change of columns, cures
@@ -217,26 +247,9 @@ class Fitting:
         if frozenset(self.contract.key) in unique_keys(self.connection, self.existing.oid):
             return
         key = sql.listed(self.contract.key)
-        unique = f"ALTER TABLE {self.table} ADD UNIQUE ({key})"
-        if self.existing.kind == PARTITIONED:
-            yield from self._divided_problems(unique)
-        elif all(name in self.existing.columns for name in self.contract.key):
-            yield Problem(f"has no unique key ({key})", f"{unique}, or {ANEW}")
-        else:
-            yield Problem(f"has no unique key ({key})", advice=ANEW)
-
-    def _divided_problems(self, unique: str) -> Iterator[Problem]:
-        """PostgreSQL keeps keys unique across partitions only where they hold the columns of the partitions."""
-        key, columns = sql.listed(self.contract.key), partition_columns(self.connection, self.existing.oid)
-        if columns is not None and set(columns) <= set(self.contract.key):
-            yield Problem(f"has no unique key ({key})", unique)
-            return
-        by = "an expression" if columns is None else f"({sql.listed(columns)})"
-        rest = "" if columns is None else f"put {by} into the contract's key, or "
-        yield Problem(
-            f"is partitioned by {by}, so that PostgreSQL cannot keep ({key}) unique in it",
-            advice=f"{rest}rename the table, so that the load makes one without partitions",
-        )
+        there = all(name in self.existing.columns for name in self.contract.key)
+        unique = f"ALTER TABLE {self.table} ADD UNIQUE ({key})" if there else ""
+        yield Problem(f"has no unique key ({key})", unique, ANEW)
 
 
 def immovable(

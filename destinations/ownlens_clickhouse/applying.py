@@ -13,11 +13,12 @@ from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import CommitUnknown
 
 from . import comparing, schema, sql
-from .client import CANNOT_FOLLOW, DIFFERENT_COLUMNS, UNKNOWN_SETTING, has_code
+from .client import DIFFERENT_COLUMNS, UNKNOWN_SETTING, has_code
+from .failures import may_pass
 from .ledger import NO_TABLE
 from .preparing import sides_of
 from .redo import Redo
-from .shape import find_shape
+from .shape import find_ttl
 from .target import Target
 
 logger = logging.getLogger("ownlens.clickhouse")
@@ -120,16 +121,15 @@ def _dress(target: Target, former: str) -> None:
         target.store.run(sql.hide_columns(target.name, flags))
     if target.definition.ttl:
         target.store.run(sql.change_ttl(target.name, target.definition.ttl))
-    elif shape := find_shape(target.store, former):
-        _keep_ttl(target, shape.ttl)
+    elif ttl := find_ttl(target.store, former):
+        _keep_ttl(target, ttl)
 
 
 def _keep_ttl(target: Target, ttl: str) -> None:
     try:
-        if ttl:
-            target.store.run(sql.change_ttl(target.name, ttl))
+        target.store.run(sql.change_ttl(target.name, ttl))
     except ClickHouseError as error:
-        if not has_code(error, *CANNOT_FOLLOW):
+        if may_pass(error):
             raise
         logger.warning("%s: clickhouse: the new table goes without TTL %s, which does not fit it", target.table, ttl)
 

@@ -139,8 +139,11 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
             return reading.count(self._target(plan), where=covering.touched(plan))
 
     def kept_since(self, plan: LoadPlan) -> date | None:
-        """Return the oldest day whose rows are not past `ttl_days`."""
+        """Return the oldest day whose rows are not past the table's TTL; tomorrow where that is not by days alone."""
         days = _options(plan).ttl_days
+        if days is None:
+            with reported(self.config, plan.table):
+                days = reading.days_kept(self._target(plan))
         return None if days is None else datetime.now(UTC).date() - timedelta(days=days - 1)
 
     def release_validation_target(self, target: SqlValidationTarget) -> None:

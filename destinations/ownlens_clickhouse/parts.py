@@ -80,9 +80,10 @@ def _inside(part: StagedPart) -> tuple[pa.Schema, int]:
 
 
 def _present(schema: pa.Schema, contract: TableContract) -> list[Column]:
-    present = [column for column in contract.columns if column.name in schema.names]
+    here = set(schema.names)
+    present = [column for column in contract.columns if column.name in here]
     for column in contract.columns:
-        if column not in present and not column.nullable:
+        if column.name not in here and not column.nullable:
             raise Rejected(f"{contract.table}: a staged part lacks column {column.name!r}; stage the rows again")
     for column in present:
         staged, wanted = schema.field(column.name).type, column.type.arrow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -13,7 +14,12 @@ from . import sql
 from .columns import UuidAs, is_uuid, needs_flag, restore, without_flagged
 from .definition import flag
 from .failures import reported
+from .shape import unquoted
 from .target import Target
+
+# A moment by days, as ClickHouse spells it; at least so many days.
+_DAYS = re.compile(r"(`(?:[^`\\]|\\.)*`|\w+) \+ toInterval(Day|Week|Month|Year)\((\d+)\)")
+_LENGTHS = {"Day": 1, "Week": 7, "Month": 28, "Year": 365}
 
 
 def read(target: Target, *, uuid_as: UuidAs) -> pa.RecordBatchReader:
@@ -27,6 +33,22 @@ def count(target: Target, *, where: str | None) -> SliceCounts:
         return SliceCounts(0, 0)
     rows, keys = target.store.rows(_counting(target, where))[0]
     return SliceCounts(int(rows), int(keys))
+
+
+def days_kept(target: Target) -> int | None:
+    """Return how many days a TTL of the table's owner keeps, today being the first; None without one.
+
+    No day is kept for certain, 0 and tomorrow's, by a TTL that looks at anything but the day.
+    """
+    kept = [_days(moment, target.contract.partition_by) for moment in target.moments()]
+    return min(kept) if kept else None
+
+
+def _days(moment: str, column: str | None) -> int:
+    found = _DAYS.fullmatch(moment)
+    if found is None or column is None or unquoted(found[1]) != column:
+        return 0
+    return int(found[3]) * _LENGTHS[found[2]]
 
 
 def _counting(target: Target, where: str | None) -> str:

@@ -32,7 +32,8 @@ def anew(target: Target, redo: Redo, stage: str) -> Redo:
     label = internal(target.table, redo.entry.sequence, new_attempt(), "panew")
     blueprint = staging.landing(target, here, redo.entry.sequence)
     name = staging.create_empty(target.store, blueprint, label, checked=False)
-    columns = sql.identifiers(each for each in here.physical if each in there.physical)
+    held = there.physical
+    columns = sql.identifiers(each for each in here.physical if each in held)
     target.store.run(sql.copy(target.store.name(name), target.store.name(stage), columns))
     uuid = target.uuid_of(name)
     assert uuid is not None
@@ -45,15 +46,11 @@ def anew(target: Target, redo: Redo, stage: str) -> Redo:
 
 
 def _require_room(target: Target, redo: Redo, here: Shape, there: Shape) -> None:
-    wanted = {*target.contract.column_names, LOAD} & set(there.physical)
-    lost = [name for name in there.physical if name in wanted and not _has_room(here, there, name)]
+    room, wanted = here.physical, {*target.contract.column_names, LOAD}
+    lost = [name for name, kind in there.physical.items() if name in wanted and not widens(kind, room.get(name, ""))]
     if lost or not here.is_merge_tree:
         raise Rejected(
             f"{target.table}: clickhouse table {target.name} was changed while load {redo.entry.load_id} was on its way"
             f" into it: columns {', '.join(map(repr, lost))} have no room for its values any more; restore the columns,"
             f" or {drift.REFRESH}"
         )
-
-
-def _has_room(here: Shape, there: Shape, name: str) -> bool:
-    return name in here.physical and widens(there.physical[name], here.physical[name])

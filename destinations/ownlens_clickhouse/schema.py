@@ -12,7 +12,7 @@ from . import sql
 from .client import CANNOT_FOLLOW, UNLIKE, has_code
 from .definition import NULL_FLAG, ColumnDefinition
 from .drift import REFRESH, Drift, compare, refusal, spelled
-from .shape import Shape, StoredColumn, find_shape
+from .shape import Shape, StoredColumn, find_columns, find_shape, physical
 from .target import Target
 from .widening import widens
 
@@ -51,25 +51,27 @@ def ensure(target: Target, *, replaced: bool) -> Shape:
 
 def stored(target: Target) -> list[str]:
     """Return the columns that the target's rows consist of, hidden ones among them."""
-    return [*_found(target).physical]
+    return [*physical(find_columns(target.store, target.table))]
 
 
 def align(target: Target, stage: str) -> bool:
     """Give a staged table the columns and types that the target has by now; tell whether it can land in it."""
-    here, there = _found(target), _found(target, stage)
-    added = [_copied(each) for each in here.columns.values() if each.is_physical and each.name not in there.physical]
+    columns = find_columns(target.store, target.table)
+    here, there = physical(columns), physical(find_columns(target.store, stage))
+    added = [_copied(columns[name]) for name in here if name not in there]
     fixed = {*target.definition.order, *filter(None, [target.contract.partition_by])}
     # Never the other way round: ClickHouse cuts numbers to fit without a word.
     widened = [
         ColumnDefinition(name, kind)
-        for name, kind in here.physical.items()
-        if name not in fixed and kind != there.physical.get(name, kind) and widens(there.physical[name], kind)
+        for name, kind in here.items()
+        if name not in fixed and kind != there.get(name, kind) and widens(there[name], kind)
     ]
     wanted = {column.name for column in target.definition.columns}
-    gone = [name for name in there.physical if name not in here.physical and name not in wanted]
+    gone = [name for name in there if name not in here and name not in wanted]
     if added or widened or gone:
         target.store.run(sql.change_columns(target.store.name(stage), added, widened, gone))
-    return {**_found(target, stage).physical} == here.physical
+    like = {**there, **{each.name: each.type for each in (*added, *widened)}}
+    return {name: kind for name, kind in like.items() if name not in gone} == here
 
 
 def require_alike(target: Target, stage: str) -> None:
@@ -92,8 +94,8 @@ def require_alike(target: Target, stage: str) -> None:
         raise Retryable(f"{target.table}: clickhouse: the table's definition changed while it was loaded; run it again")
 
 
-def _found(target: Target, table: str | None = None) -> Shape:
-    shape = find_shape(target.store, table or target.table)
+def _found(target: Target) -> Shape:
+    shape = find_shape(target.store, target.table)
     if shape is None:
         raise Retryable(f"{target.table}: clickhouse: somebody dropped the table while it was loaded; run it again")
     return shape

@@ -81,16 +81,17 @@ class Shape:
     @property
     def physical(self) -> dict[str, str]:
         """The types of the columns that parts hold, by name."""
-        return {each.name: each.type for each in self.columns.values() if each.is_physical}
+        return physical(self.columns)
 
     @property
     def checks(self) -> list[str]:
         """The names of the constraints that inserted rows must meet."""
         return [each.name for each in self.extras if each.kind == "CONSTRAINT" and " CHECK " in masked(each.text)]
 
-    def moments(self) -> list[str]:
-        """Return the expressions of the moments after which rows may go."""
-        return list(moments(self.ttl))
+
+def physical(columns: Mapping[str, StoredColumn]) -> dict[str, str]:
+    """Return the types of the columns that parts hold, by name."""
+    return {each.name: each.type for each in columns.values() if each.is_physical}
 
 
 def masked(text: str) -> str:
@@ -153,6 +154,18 @@ def find_shape(store: Store, table: str) -> Shape | None:
         comment=comment,
         views=tuple(f"{database}.{name}" for database, name in zip(rows[0][6], rows[0][7], strict=True)),
     )
+
+
+def find_columns(store: Store, table: str) -> dict[str, StoredColumn]:
+    """Read a table's columns without their texts; none when there is no such table."""
+    return _columns(store, table, [])
+
+
+def find_ttl(store: Store, table: str) -> str:
+    """Read a table's TTL; nothing when it has none, or is not there."""
+    query = "SELECT engine_full FROM system.tables WHERE database = {database:String} AND name = {table:String}"
+    rows = store.rows(query, database=store.database, table=table)
+    return _clauses(str(rows[0][0]))[1] if rows else ""
 
 
 def _elements(ddl: str) -> list[str]:

@@ -15,7 +15,7 @@ from .client import UNKNOWN_TABLE, Store, has_code
 from .definition import TableDefinition
 from .ledger import Ledger, Standing
 from .redo import Redo, note_of, read_redo
-from .shape import find_shape
+from .shape import find_ttl, moments
 
 # Rows that expire sooner may vanish while a load is counted.
 _ABOUT_TO_EXPIRE = timedelta(days=1)
@@ -147,8 +147,7 @@ class Target:
 
     def moments(self) -> list[str]:
         """Return the expressions of the moments after which the table's rows may go, whoever set them."""
-        shape = find_shape(self.store, self.table)
-        return [] if shape is None else shape.moments()
+        return list(moments(find_ttl(self.store, self.table)))
 
     def survey(self) -> Survey:
         """Find the target, and everything that attempts to load it have made and not dropped."""
@@ -170,9 +169,16 @@ class Target:
 
     def begin(self, redo: Redo, stage: str) -> None:
         """Record on the staged table that its rows are all there, and what they are to become."""
-        shape = find_shape(self.store, self.table) if redo.exchanges else None
-        note = note_of(shape.comment) if shape else ""
+        note = note_of(self._comment()) if redo.exchanges else ""
         self.store.run(sql.comment(self.store.name(stage), redo.text(note)))
+
+    def _comment(self) -> str:
+        rows = self.store.rows(
+            "SELECT comment FROM system.tables WHERE database = {database:String} AND name = {table:String}",
+            database=self.store.database,
+            table=self.table,
+        )
+        return str(rows[0][0]) if rows else ""
 
     def drop(self, table: str) -> None:
         """Drop an internal table or view, and wait until no statement uses it."""

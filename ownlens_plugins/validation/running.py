@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from ..api import Destination, LoadPlan, LoadResult
 from ..contracts import Strategy
-from ..powers import SupportsSliceReading, SupportsSqlValidation
+from ..powers import SupportsCounting, SupportsSliceReading, SupportsSqlValidation
 from .arrow import ArrowRows, arrow_rows, needed_columns
 from .asking import Check, Inquiry, Rows, Verdict, verdicts
 from .catalogue import PRESENCE, ROW_COUNTS, inquiry
@@ -45,11 +45,12 @@ class _Subject:
 def validate(destination: Destination[Any, Any], plan: LoadPlan, *, result: LoadResult | None) -> ValidationResult:
     """Check the rows that a load touched; see `ownlens_plugins.validation.validate`."""
     started = time.monotonic()
+    expired = _may_have_expired(destination, plan)
     if plan.strategy is Strategy.OVERWRITE:
         plan = replace(plan, touched=None)  # rows that should have gone may lie outside of the staged days
     if _is_empty(plan, result) and plan.strategy is not Strategy.OVERWRITE:
         return ValidationResult(plan.table, plan.destination, True, 0, (), (), 0, time.monotonic() - started)
-    with store_trouble(plan), _subject(destination, plan, _asked(plan, result)) as subject:
+    with store_trouble(plan), _subject(destination, plan, _asked(plan, result, expired=expired)) as subject:
         rows, found = _judged(plan, subject)
     broken = [failed_expectation(check, verdict) for check, verdict in found if not verdict.success]
     failed = tuple(one for one in broken if one.severity == "critical")
@@ -85,10 +86,19 @@ def _is_empty(plan: LoadPlan, result: LoadResult | None) -> bool:
     return plan.rows == 0 and plan.touched is None and not (result and result.released)
 
 
-def _asked(plan: LoadPlan, result: LoadResult | None) -> _Asked:
+def _may_have_expired(destination: Destination[Any, Any], plan: LoadPlan) -> bool:
+    """Say whether retention may have taken rows of the set out again: how many are left cannot be told then."""
+    if not isinstance(destination, SupportsCounting):
+        return False
+    kept = destination.kept_since(plan)
+    return kept is not None and (plan.touched is None or plan.touched.first <= kept)
+
+
+def _asked(plan: LoadPlan, result: LoadResult | None, *, expired: bool) -> _Asked:
     exact = _slice_is_staged_set(plan)
     fresh_since = plan.window.start if plan.rows else None
-    return _Asked(_expected_rows(plan, result, exact=exact), exact, fresh_since, _is_empty(plan, result))
+    expected = None if expired else _expected_rows(plan, result, exact=exact)
+    return _Asked(expected, exact, fresh_since, _is_empty(plan, result))
 
 
 def _expected_rows(plan: LoadPlan, result: LoadResult | None, *, exact: bool) -> int | None:

@@ -9,6 +9,7 @@ import pytest
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.powers import SliceCounts, SupportsCounting
 from ownlens_plugins.testing import sample_rows
+from ownlens_plugins.validation import validate
 
 from .loads import EVERYWHERE, STRATEGIES, Loads, day_rows, narrow
 from .test_deletes import row, upserted
@@ -69,3 +70,40 @@ def test_retention_says_since_when_rows_are_kept(loads: Loads) -> None:
 def test_the_power_of_the_class(loads: Loads) -> None:
     assert isinstance(loads.destination, SupportsCounting)
     assert loads.destination.follows_deletes
+
+
+@pytest.mark.parametrize("owner", [False, True])
+@pytest.mark.parametrize("strategy", [Strategy.APPEND, Strategy.UPSERT, Strategy.OVERWRITE])
+def test_rows_that_a_ttl_took_out_again_are_no_alarm(loads: Loads, strategy: Strategy, owner: bool) -> None:
+    options = dict(narrow(strategy).options_for("clickhouse"))
+    ttl = {} if owner else {"ttl_days": 3}
+    contract = narrow(
+        strategy, partition_by="day", options={**options, **ttl}, table=f"{strategy.value}_{owner}".lower()
+    )
+    loads.load(contract, [])
+    if owner:
+        loads.run(f"ALTER TABLE {loads.store.name(contract.table)} MODIFY TTL day + INTERVAL 3 DAY")
+    today = datetime.now(UTC).date()
+    plan = loads.plan(
+        contract, [{**each, "day": today - timedelta(days=each["id"])} for each in sample_rows(6)], sequence=2
+    )
+    result = loads.again(plan)
+    loads.run(f"OPTIMIZE TABLE {loads.store.name(contract.table)} FINAL")
+    assert len(loads.landed(contract)) == 3
+    assert validate(loads.destination, plan, result=result).success
+    assert loads.destination.kept_since(plan) == today - timedelta(days=2)
+
+
+def test_retention_by_anything_but_days_keeps_no_day_for_certain(loads: Loads) -> None:
+    contract = narrow(Strategy.APPEND)
+    plan = loads.plan(contract, sample_rows(3))
+    loads.again(plan)
+    table, today = loads.store.name("samples"), datetime.now(UTC).date()
+    for ttl, kept in {
+        "day + INTERVAL 2 WEEK": today - timedelta(days=13),
+        "created_at + INTERVAL 90 DAY": today + timedelta(days=1),
+        "day + INTERVAL 90 DAY, day + INTERVAL 5 DAY DELETE WHERE id = 7": today - timedelta(days=4),
+        "day + INTERVAL 90 DAY RECOMPRESS CODEC(ZSTD(9))": None,
+    }.items():
+        loads.run(f"ALTER TABLE {table} MODIFY TTL {ttl} SETTINGS materialize_ttl_after_modify = 0")
+        assert loads.destination.kept_since(plan) == kept, ttl

@@ -95,5 +95,5 @@ def test_a_cluster_needs_replicas() -> None:
 
 def test_a_table_on_one_node_is_not_taken_for_a_replicated_one(loads: Loads) -> None:
     loads.load(_contract(Strategy.APPEND, "one_node"), sample_rows(3))
-    with pytest.raises(Rejected, match=r"has engine MergeTree, not ReplicatedMergeTree; run a full refresh"):
+    with pytest.raises(Rejected, match=r"has engine MergeTree, not ReplicatedMergeTree; load it with --full-refresh"):
         loads.load(_contract(Strategy.APPEND, "replicated"), sample_rows(3), sequence=2)

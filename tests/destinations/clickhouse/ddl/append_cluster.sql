@@ -32,7 +32,7 @@ CREATE TABLE `ownlens`.`_ownlens_24baa7a731ce_7_00000000p1_aaaaaaaaaaaaaaaa_p0` 
     `created_at` DateTime64(6, 'UTC'),
     `updated_at` DateTime64(6, 'UTC'),
     `_ownlens_load` UInt64 MATERIALIZED 7,
-    INDEX `_ownlens_load_index` `_ownlens_load` TYPE minmax GRANULARITY 1) ENGINE = MergeTree PARTITION BY toYYYYMM(`day`) ORDER BY `id` SETTINGS max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1 COMMENT '_ownlens_24baa7a731ce_7_00000000p1_aaaaaaaaaaaaaaaa_p0';
+    INDEX `_ownlens_load_index` `_ownlens_load` TYPE minmax GRANULARITY 1) ENGINE = MergeTree PARTITION BY toYYYYMM(`day`) ORDER BY `id` SETTINGS max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1, max_number_of_merges_with_ttl_in_pool = 0 COMMENT '_ownlens_24baa7a731ce_7_00000000p1_aaaaaaaaaaaaaaaa_p0';
 RENAME TABLE `ownlens`.`_ownlens_24baa7a731ce_7_00000000p1_aaaaaaaaaaaaaaaa_p0` TO `ownlens`.`_ownlens_claim`;
 ALTER TABLE `ownlens`.`samples` ATTACH PARTITION ID '202601' FROM `ownlens`.`_ownlens_claim`;
 DROP TABLE IF EXISTS `ownlens`.`_ownlens_claim` SYNC;

@@ -12,7 +12,6 @@ import pyarrow as pa
 from deltalake import (
     CommitProperties,
     DeltaTable,
-    QueryBuilder,
     Schema,
     Transaction,
 )
@@ -44,18 +43,16 @@ from .ledger import (
     with_metrics,
     write_entry,
 )
-from .locating import held_files, read_file
 from .merging import merge
-from .patching import Patched, can_patch, is_readable, patch
+from .patching import Patched, can_patch, patch
 from .paths import LOG, Layout, layout_of
+from .reading import read_rows
 from .replacing import replace_all
 from .shape import Shape
 from .stats import count_rows
 from .streaming import COMMIT_ONLY, write_rows
 
 CHECKPOINT_EVERY = 100
-# Columns above which files are read here, one after the other.
-WIDE = 300
 _PREPARE_TRIES = 10
 
 
@@ -315,11 +312,22 @@ class DeltaLake:
         return CommitProperties(app_transactions=marks, custom_metadata={"ownlens": document})
 
     def merge(
-        self, table: DeltaTable, plan: LoadPlan, partitions: Sequence[str], entry: LedgerEntry, marker: Attempt
+        self,
+        table: DeltaTable,
+        plan: LoadPlan,
+        partitions: Sequence[str],
+        entry: LedgerEntry,
+        marker: Attempt,
+        written: set[str],
     ) -> LedgerEntry:
-        """Insert new keys, update older rows, and delete what the set shows to be gone; equal rows are left alone."""
+        """Insert new keys, update older rows, and delete what the set shows to be gone; equal rows are left alone.
+
+        `written` gets the paths of new files, also of those that are not committed.
+        """
         if can_patch(table, plan):
-            patched = patch(table, plan, self.options, self.layout, self.schema, self.folder, marker, partitions)
+            patched = patch(
+                table, plan, self.options, self.layout, self.schema, self.folder, marker, partitions, written
+            )
             if patched is not None:
                 return self._commit_patch(table, plan, patched, entry)
         return self._merge(table, plan, partitions, entry)
@@ -358,20 +366,8 @@ class DeltaLake:
 
     def read(self, table: DeltaTable) -> Iterator[pa.RecordBatch]:
         """Stream the visible rows in contract types."""
-        files = held_files(table, self.layout) if self._is_wide and is_readable(table) else None
-        for file in files or ():
-            for batch in read_file(self.folder, file, self.schema, self.layout):
-                yield from_lake(self.contract, batch)
-        if files is not None:
-            return
-        stream = pa.RecordBatchReader.from_stream(QueryBuilder().register("lake", table).execute("SELECT * FROM lake"))
-        for batch in stream:
+        for batch in read_rows(table, self.folder, self.schema, self.layout):
             yield from_lake(self.contract, batch)
-
-    @property
-    def _is_wide(self) -> bool:
-        """Tell whether delta-rs's plan of a query, which grows with the square of the columns, costs too much."""
-        return len(self.contract.columns) > WIDE
 
     def make_durable(self, table: DeltaTable, before: int) -> None:
         """Let the commits after version `before` survive a power failure, which delta-rs leaves to the system."""

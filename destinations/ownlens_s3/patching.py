@@ -68,10 +68,12 @@ def patch(
     folder: TableFolder,
     marker: Attempt,
     partitions: Sequence[str],
+    written: set[str],
 ) -> Patched | None:
     """Write the files that an upsert makes of this very version of the table; nothing refers to them yet.
 
-    `schema` is that of the staged rows with a derived partition column, `partitions` are theirs.
+    `schema` is that of the staged rows with a derived partition column, `partitions` are theirs. `written` gets
+    the paths of new files before they are begun.
 
     Returns:
         None when delta-rs has to merge: too many rows to hold, or several rows of one key.
@@ -84,7 +86,7 @@ def patch(
         found = locate(database, folder, held, plan.contract, staged, layout, partitions)
         if found is None:
             return None
-        patching = _Patching(database, table, plan, options, layout, folder, marker, staged)
+        patching = _Patching(database, table, plan, options, layout, folder, marker, staged, written)
         return patching.run(found)
 
 
@@ -108,6 +110,7 @@ class _Patching:
     folder: TableFolder
     marker: Attempt
     staged: pa.Table
+    written: set[str]
     removed: list[HeldFile] = field(default_factory=list)
     updated: int = 0
     matched: int = 0
@@ -118,7 +121,13 @@ class _Patching:
         in_files = [each for each in self._all if self.layout is None or each.name != self.layout.column]
         self._kind = FileKind(self.options.format, self.options.compression, (), pa.schema(in_files))
         name = namer("merged", self.marker, self._kind, self.layout)
-        self._files = PartitionedFiles(self.folder, self._kind, self.layout, name)
+
+        def noted(partition: str | None, index: int) -> str:
+            path = name(partition, index)
+            self.written.add(path)
+            return path
+
+        self._files = PartitionedFiles(self.folder, self._kind, self.layout, noted)
         try:
             for file in found:
                 self._rewrite(file)

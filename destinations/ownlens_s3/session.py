@@ -204,7 +204,6 @@ class DeltaSession(LakeSession):
             try:
                 return self._commit_on(table, receipts)
             except CommitFailedError:  # someone else committed, or this commit's answer was lost: look again
-                self._others = True  # this turn's own files may be left over
                 time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.01 * 2**turn)))
         raise CommitUnknown(f"{self.plan.table}: s3 had too many concurrent commits to this table; run it again")
 
@@ -217,7 +216,9 @@ class DeltaSession(LakeSession):
         self._sent = True
         merges = self.plan.strategy is Strategy.UPSERT and (files is None or not self._lake.is_empty(table))
         if merges:
-            entry = self._lake.merge(table, self.plan, _partitions(receipts), entry, self.marker)
+            entry = self._lake.merge(
+                table, self.plan, _partitions(receipts), entry, self.marker, self._files_writer.written
+            )
         elif self.plan.strategy is Strategy.OVERWRITE:
             entry = self._lake.overwrite(table, self.plan, files, entry)
         else:

@@ -167,7 +167,7 @@ def test_a_table_of_1700_columns(local: S3Destination, tmp_path: Path, monkeypat
     columns = {"id": "int64", "at": "timestamptz", **{f"c{n}": kinds[n % 4] for n in range(1_698)}}
     loader = Loader(local, contract_of("upsert", "delta", "day", **_keyed(columns)), tmp_path)
     monkeypatch.setattr(DeltaTable, "merge", _never)
-    monkeypatch.setattr("ownlens_s3.delta.QueryBuilder", _never)
+    monkeypatch.setattr("ownlens_s3.reading.QueryBuilder", _never)
     at = datetime(2026, 1, 1, tzinfo=UTC)
     first = sample_table(loader.contract, [{"id": n, "at": at, "c0": n, "c1": "a"} for n in range(3)])
     loader.load(1, first)

@@ -176,13 +176,15 @@ def aligned(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     Raises:
         pyarrow.ArrowInvalid: a value does not fit; the engine plans no set of which one could not.
     """
-    return pa.RecordBatch.from_arrays([_aligned(batch, field) for field in schema], schema=schema)
+    # By a dictionary: a look at the batch's schema for each column takes the square of their number.
+    there = dict(zip(batch.schema.names, batch.columns, strict=True))
+    return pa.RecordBatch.from_arrays([_aligned(there, field, batch.num_rows) for field in schema], schema=schema)
 
 
-def _aligned(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
-    if field.name not in batch.schema.names:
-        return pa.nulls(batch.num_rows, field.type)
-    staged = batch.column(field.name)
+def _aligned(there: Mapping[str, pa.Array], field: pa.Field, rows: int) -> pa.Array:
+    staged = there.get(field.name)
+    if staged is None:
+        return pa.nulls(rows, field.type)
     # A safe cast: a value that the new type does not hold exactly ends the load, and is never rounded.
     return staged if staged.type == field.type else staged.cast(field.type)
 

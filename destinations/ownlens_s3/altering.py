@@ -23,6 +23,7 @@ from .folder import TableFolder
 from .foreign import is_mapped, kept_comments, require_constraints_fit
 from .identity import WIDENED
 from .ledger import announce
+from .locating import HeldFile
 from .paths import Layout
 from .streaming import COMMIT_ONLY
 from .widening import needs_rewriting, relax, rewritten, widened_schema
@@ -63,9 +64,7 @@ class Alteration:
         marker = announce(self.folder, plan.sequence, new_attempt())
         files = rewritten(table, schema, self.folder, self.layout, self.options, marker)
         reach("before_commit")
-        sizes = self.folder.sizes(file.path for file in files)
-        if any(sizes.get(file.path) != file.bytes for file in files):
-            raise Retryable(f"{plan.table}: s3 lost new files of this attempt; run the load again")
+        require_present(self.folder, files, plan.table)
         notes = {WIDENED: {**{column.name: str(column) for column in columns}, **dict.fromkeys(dropped, "dropped")}}
         table.create_write_transaction(
             add_actions(files, self.layout),
@@ -93,6 +92,26 @@ def _require_alterable(table: DeltaTable, plan: LoadPlan, needed: Changes) -> No
 def _in_words(needed: Changes) -> str:
     names = [column.name for column in (*needed.added, *needed.widened)]
     return ", ".join(map(repr, [*names, *needed.relaxed, *needed.dropped]))
+
+
+def require_present(folder: TableFolder, files: Sequence[DataFile], table: str) -> None:
+    """Check that new files are there in full.
+
+    Raises:
+        Retryable: they are not.
+    """
+    sizes = folder.sizes(file.path for file in files)
+    if any(sizes.get(file.path) != file.bytes for file in files):
+        raise Retryable(f"{table}: s3 lost new files of this attempt; run the load again")
+
+
+def remove_actions(files: Sequence[HeldFile], layout: Layout | None) -> list[RemoveAction]:
+    """Return what the log says of files that others replace."""
+    now = int(time.time() * 1000)
+    return [
+        RemoveAction(file.path, True, now, file.size, {} if layout is None else {layout.column: file.partition})
+        for file in files
+    ]
 
 
 def add_actions(files: Sequence[DataFile], layout: Layout | None) -> list[AddAction | RemoveAction]:

@@ -12,7 +12,6 @@ import pyarrow as pa
 from deltalake import (
     CommitProperties,
     DeltaTable,
-    QueryBuilder,
     Schema,
     Transaction,
 )
@@ -22,7 +21,7 @@ from ownlens_plugins.api import LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import Rejected, Retryable
 
-from .altering import add_actions, partition_columns
+from .altering import add_actions, partition_columns, remove_actions, require_present
 from .columns import from_lake, lake_schema
 from .config import S3Options
 from .covering import holds_all
@@ -32,6 +31,7 @@ from .folder import LocalFolder, TableFolder
 from .foreign import kept_comments, require_writable
 from .identity import estrangement, table_id
 from .ledger import (
+    MERGED,
     Attempt,
     LedgerEntry,
     as_document,
@@ -44,7 +44,9 @@ from .ledger import (
     write_entry,
 )
 from .merging import merge
+from .patching import Patched, can_patch, patch
 from .paths import LOG, Layout, layout_of
+from .reading import read_rows
 from .replacing import replace_all
 from .shape import Shape
 from .stats import count_rows
@@ -205,7 +207,8 @@ class DeltaLake:
             document = commit.get("ownlens")
             if isinstance(document, dict) and document.get("load_id") == plan.load_id:
                 entry = from_document({**document, "columns": columns})
-                if metrics := commit.get("operationMetrics"):
+                metrics = commit.get("operationMetrics") or {}
+                if MERGED in metrics:  # else the counts were known before the commit
                     entry = with_metrics(entry, metrics)
                 write_entry(self.folder, entry)
                 return entry
@@ -308,8 +311,45 @@ class DeltaLake:
         document = {name: value for name, value in as_document(entry).items() if name != "columns"}
         return CommitProperties(app_transactions=marks, custom_metadata={"ownlens": document})
 
-    def merge(self, table: DeltaTable, plan: LoadPlan, partitions: Sequence[str], entry: LedgerEntry) -> LedgerEntry:
-        """Insert new keys, update older rows, and delete what the set shows to be gone; equal rows are left alone."""
+    def merge(
+        self,
+        table: DeltaTable,
+        plan: LoadPlan,
+        partitions: Sequence[str],
+        entry: LedgerEntry,
+        marker: Attempt,
+        written: set[str],
+    ) -> LedgerEntry:
+        """Insert new keys, update older rows, and delete what the set shows to be gone; equal rows are left alone.
+
+        `written` gets the paths of new files, also of those that are not committed.
+        """
+        if can_patch(table, plan):
+            patched = patch(
+                table, plan, self.options, self.layout, self.schema, self.folder, marker, partitions, written
+            )
+            if patched is not None:
+                return self._commit_patch(table, plan, patched, entry)
+        return self._merge(table, plan, partitions, entry)
+
+    def _commit_patch(self, table: DeltaTable, plan: LoadPlan, patched: Patched, entry: LedgerEntry) -> LedgerEntry:
+        """Replace files, in one commit with the marker, in the very version in which the keys were looked up."""
+        require_present(self.folder, patched.files, self.contract.table)
+        entry = replace(entry, inserted=patched.inserted, updated=patched.updated, unchanged=patched.unchanged)
+        properties = self._properties(table, plan, entry, replaces=False)
+        # With retries it would be rebased on a commit of another program, whose rows were not looked at.
+        properties.max_commit_retries = 0
+        table.create_write_transaction(
+            [*remove_actions(patched.removed, self.layout), *add_actions(patched.files, self.layout)],
+            "append",
+            table.schema(),
+            self._partition_columns,
+            commit_properties=properties,
+            post_commithook_properties=COMMIT_ONLY,
+        )
+        return entry
+
+    def _merge(self, table: DeltaTable, plan: LoadPlan, partitions: Sequence[str], entry: LedgerEntry) -> LedgerEntry:
         before = table.version()
 
         def properties(left: int) -> CommitProperties:
@@ -326,8 +366,7 @@ class DeltaLake:
 
     def read(self, table: DeltaTable) -> Iterator[pa.RecordBatch]:
         """Stream the visible rows in contract types."""
-        stream = pa.RecordBatchReader.from_stream(QueryBuilder().register("lake", table).execute("SELECT * FROM lake"))
-        for batch in stream:
+        for batch in read_rows(table, self.folder, self.schema, self.layout):
             yield from_lake(self.contract, batch)
 
     def make_durable(self, table: DeltaTable, before: int) -> None:

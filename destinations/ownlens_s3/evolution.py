@@ -63,26 +63,29 @@ def changes(contract: TableContract, table: Mapping[str, HeldColumn]) -> Changes
     differences = _differences(contract, table)
     if refused := [each for each in differences if contract.schema_policy == "freeze" or not each.lossless]:
         raise _refusal(contract, refused)
-    left = [(name, there) for name, there in table.items() if name not in contract.column_names]
+    own = set(contract.column_names)
+    left = [(name, there) for name, there in table.items() if name not in own]
     # Columns that another program made are not ours to drop.
     dropped = [name for name, there in left if contract.drop_columns and there.tag]
     return Changes(
         added=tuple(column for column in contract.columns if column.name not in table),
-        widened=tuple(contract.column(name) for name in table if _must_widen(contract, name, table[name])),
+        widened=tuple(
+            contract.column(name) for name in table if name in own and _differs(contract.column(name), table[name])
+        ),
         relaxed=tuple(name for name, there in left if not there.nullable and name not in dropped),
         dropped=tuple(dropped),
     )
 
 
 def _differences(contract: TableContract, table: Mapping[str, HeldColumn]) -> list[_Difference]:
-    there = [_held_difference(contract, name, held) for name, held in table.items()]
+    own = {column.name: column for column in contract.columns}
+    there = [_held_difference(own.get(name), name, held) for name, held in table.items()]
     return [each for each in (*there, *_lacking(contract, table)) if each is not None]
 
 
-def _held_difference(contract: TableContract, name: str, there: HeldColumn) -> _Difference | None:
-    if name not in contract.column_names:
+def _held_difference(wanted: Column | None, name: str, there: HeldColumn) -> _Difference | None:
+    if wanted is None:
         return _Difference(f"has column {name!r}, which the contract lacks", True)
-    wanted = contract.column(name)
     if not _differs(wanted, there):
         return None
     if has_type(wanted, there):
@@ -103,10 +106,6 @@ def _lacking(contract: TableContract, table: Mapping[str, HeldColumn]) -> Iterat
             yield _Difference(f"lacks column {column.name!r}", True)
         else:
             yield _Difference(f"lacks column {column.name!r}, which it can get as {column.type}?", False)
-
-
-def _must_widen(contract: TableContract, name: str, there: HeldColumn) -> bool:
-    return name in contract.column_names and _differs(contract.column(name), there)
 
 
 def fits(contract: TableContract, table: Mapping[str, HeldColumn]) -> bool:

@@ -73,6 +73,7 @@ class LedgerEntry:
 
 
 _FIELDS = frozenset(field.name for field in fields(LedgerEntry))
+MERGED = "num_target_rows_inserted"  # a metric that only a merge of delta-rs has
 _CHANGES = ("inserted", "updated", "deleted")
 
 

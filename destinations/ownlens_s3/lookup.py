@@ -26,7 +26,8 @@ from .paths import Layout
 from .sql import as_key, between, in_partitions, partitions_among, quoted
 from .writer import require_all
 
-_BOUNDED = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.DATE, Kind.TEXT, Kind.UUID, Kind.ENUM})
+# Keys of these kinds have statistics that exclude files.
+BOUNDED = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.DATE, Kind.TEXT, Kind.UUID, Kind.ENUM})
 
 
 @contextmanager
@@ -189,7 +190,7 @@ class _Look:
             return None
         contract, terms = self.plan.contract, []
         for name, alias in zip(contract.key, key_aliases(contract), strict=True):
-            if contract.column(name).type.kind in _BOUNDED:
+            if contract.column(name).type.kind in BOUNDED:
                 ((first, last),) = self.database.execute(f"SELECT min({alias}), max({alias}) FROM {rest}").fetchall()
                 terms.append(between(name, first, last, any_case=contract.column(name).type.kind is Kind.UUID))
         return [term for term in terms if term]

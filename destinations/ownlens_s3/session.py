@@ -216,7 +216,9 @@ class DeltaSession(LakeSession):
         self._sent = True
         merges = self.plan.strategy is Strategy.UPSERT and (files is None or not self._lake.is_empty(table))
         if merges:
-            entry = self._lake.merge(table, self.plan, _partitions(receipts), entry)
+            entry = self._lake.merge(
+                table, self.plan, _partitions(receipts), entry, self.marker, self._files_writer.written
+            )
         elif self.plan.strategy is Strategy.OVERWRITE:
             entry = self._lake.overwrite(table, self.plan, files, entry)
         else:

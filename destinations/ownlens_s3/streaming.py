@@ -81,7 +81,7 @@ class Source(Iterator[pa.RecordBatch]):
 
     def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
         self._batches = batches
-        self._error: Exception | None = None
+        self.error: Exception | None = None
 
     def __next__(self) -> pa.RecordBatch:
         try:
@@ -89,7 +89,7 @@ class Source(Iterator[pa.RecordBatch]):
         except StopIteration:
             raise
         except Exception as error:
-            self._error = error
+            self.error = error
             raise
 
     @contextmanager
@@ -102,8 +102,8 @@ class Source(Iterator[pa.RecordBatch]):
         try:
             yield
         except DeltaError as error:
-            if self._error is not None:  # delta-rs hides the reason why its source ended
-                raise self._error from error
+            if self.error is not None:  # delta-rs hides the reason why its source ended
+                raise self.error from error
             if found := _BROKEN.search(str(error)):
                 # Without its cause, which shows the rows.
                 raise _broken(table, plan, int(found[1])) from None

@@ -69,7 +69,7 @@ def rewritten(
 ) -> list[DataFile]:
     """Write all rows of this version of the table into new files, which nothing refers to yet."""
     kind = FileKind(options.format, options.compression, (), _in_files(schema, layout))
-    files = PartitionedFiles(folder, kind, layout, _namer(marker, kind, layout))
+    files = PartitionedFiles(folder, kind, layout, namer("widened", marker, kind, layout))
     try:
         shown = QueryBuilder().register("lake", table).execute("SELECT * FROM lake")
         for batch in pa.RecordBatchReader.from_stream(shown):
@@ -88,9 +88,11 @@ def _in_files(schema: Schema, layout: Layout | None) -> pa.Schema:
     return pa.schema([field for field in there if layout is None or field.name != layout.column])
 
 
-def _namer(marker: Attempt, kind: FileKind, layout: Layout | None) -> Callable[[str | None, int], str]:
+def namer(word: str, marker: Attempt, kind: FileKind, layout: Layout | None) -> Callable[[str | None, int], str]:
+    """Return what names the files that an attempt writes beside those of staged parts; `word` says what for."""
+
     def path(partition: str | None, index: int) -> str:
-        detail = f"widened-{secrets.token_hex(4)}-{index:04d}"
+        detail = f"{word}-{secrets.token_hex(4)}-{index:04d}"
         name = data_file_name(marker.sequence, marker.attempt, detail, kind.suffix)
         return name if layout is None or partition is None else f"{layout.folder(partition)}/{name}"
 

@@ -80,6 +80,11 @@ REMOVALS = {
                 "        merging = _Merge(",
                 "        table = DeltaTable(table.table_uri)\n        merging = _Merge(",
             ),
+            (
+                "ownlens_s3/delta.py",
+                "        require_present(self.folder, patched.files, self.contract.table)\n",
+                "        table = DeltaTable(table.table_uri)\n",
+            ),
         ),
         "s3/test_moved.py::test_a_rival_that_commits_between_the_look_up_and_the_merge",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from collections.abc import Iterator
 from datetime import date
@@ -66,14 +67,17 @@ def test_a_move_out_of_a_partition_that_no_file_range_excludes(
     table.load(5, [row(1000), row(205, day=105, version=1), row(5, day=0, version=1), row(108, day=0, version=1)])
 
 
+@pytest.mark.parametrize("way", ["patching.locate", "merging.find_rows"])
 def test_a_rival_that_commits_between_the_look_up_and_the_merge(
-    local: S3Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    local: S3Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
+    if way == "merging.find_rows":
+        monkeypatch.setattr("ownlens_s3.delta.can_patch", lambda *_: False)
     table = Mover.of(local, tmp_path)
     table.load(1, [row(n, day=n) for n in range(5)])
     rival = table.plan(2, [row(1, day=30, version=1)])
     mine = table.plan(3, [row(1, day=60, version=2)])
-    turns, found = [rival], _find(monkeypatch)
+    turns, found = [rival], _find(way)
 
     def between(*arguments: Any, **options: Any) -> Any:
         there = found(*arguments, **options)
@@ -81,7 +85,7 @@ def test_a_rival_that_commits_between_the_look_up_and_the_merge(
             load(S3Destination(local.config), turns.pop())
         return there
 
-    monkeypatch.setattr("ownlens_s3.merging.find_rows", between)
+    monkeypatch.setattr(f"ownlens_s3.{way}", between)
     failures = _count_conflicts(monkeypatch)
     load(local, mine)
     table.model.apply([row(1, day=60, version=2)])
@@ -89,10 +93,9 @@ def test_a_rival_that_commits_between_the_look_up_and_the_merge(
     assert len(failures) == 1
 
 
-def _find(monkeypatch: pytest.MonkeyPatch) -> Any:
-    from ownlens_s3 import merging
-
-    return merging.find_rows
+def _find(way: str) -> Any:
+    module, name = way.split(".")
+    return getattr(importlib.import_module(f"ownlens_s3.{module}"), name)
 
 
 def _count_conflicts(monkeypatch: pytest.MonkeyPatch) -> list[CommitFailedError]:

@@ -103,7 +103,7 @@ def test_the_merge_leaves_other_partitions_alone(local: S3Destination, tmp_path:
     assert all("_ownlens_day=2026-03-04" in path for path in gone)
     log = local.folder(loader.contract).read("_delta_log/00000000000000000002.json")
     assert log is not None
-    assert b'"num_target_files_scanned":1' in log.replace(b" ", b"")
+    assert log.count(b'{"remove":') == 1
 
 
 def _live(loader: Loader) -> list[str]:

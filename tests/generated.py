@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ownlens_plugins.contracts import PRESETS, ContractDocument, Kind, LogicalType, read_contracts
 
+from .validation.page import checks_page
+
 ROOT = Path(__file__).parents[1]
 CONTRACTS = ROOT / "table_configs"
 RESOLVED = ROOT / "tests/contracts/resolved"
@@ -41,6 +43,7 @@ def generated_files() -> Iterator[tuple[Path, str]]:
     for table, contract in read_contracts(CONTRACTS).items():
         yield RESOLVED / f"{table}.json", _json({**contract.describe(), "fingerprint": contract.fingerprint})
     yield ROOT / "docs/contracts.md", _contracts_page()
+    yield ROOT / "docs/checks.md", checks_page()
 
 
 def _json(value: object) -> str:

@@ -198,12 +198,18 @@ def _z_scores(k: Mapping[str, Any], kind: Kind, values: list[Any]) -> Answer:
 def _several(name: str, k: Mapping[str, Any], kinds: Mapping[str, Kind], rows: Sequence[Row]) -> Answer:
     names = k.get("column_list") or [k["column_A"], k["column_B"]]
     tuples = [tuple(row.get(column) for column in names) for row in rows]
+    if len({kinds[column] for column in names} & {Kind.DATE, Kind.TIMESTAMP}) == 2:
+        tuples = [tuple(map(_at_midnight, one)) for one in tuples]
     full = [one for one in tuples if None not in one]
     if name == "expect_compound_columns_to_be_unique":
         counts = Counter(tuple(map(same, one)) for one in full)
         return mostly(k, len(full), sum(n for n in counts.values() if n > 1))
     test = _ROWS[name]
     return mostly(k, len(full), sum(not test(one, k, [kinds[column] for column in names]) for one in full))
+
+
+def _at_midnight(value: Any) -> Any:
+    return value if value is None or isinstance(value, datetime) else datetime(value.year, value.month, value.day)
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -11,6 +11,8 @@ from ownlens_plugins.contracts import PRESETS, ContractDocument, Kind, LogicalTy
 from tests import drift_page
 from tests.engine.type_page import types_page
 
+from .validation.page import checks_page
+
 ROOT = Path(__file__).parents[1]
 CONTRACTS = ROOT / "table_configs"
 RESOLVED = ROOT / "tests/contracts/resolved"
@@ -45,6 +47,7 @@ def generated_files() -> Iterator[tuple[Path, str]]:
     yield ROOT / "docs/contracts.md", _contracts_page()
     yield ROOT / "docs/drift.md", drift_page.page()
     yield ROOT / "docs/types.md", types_page()
+    yield ROOT / "docs/checks.md", checks_page()
 
 
 def _json(value: object) -> str:

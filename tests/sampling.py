@@ -25,6 +25,7 @@ GRIDS = {
     "test_exactly_once",
     "test_faults",
     "test_files_formats",
+    "test_grid",
     "test_histories",
     "test_identity",
     "test_kill",

@@ -18,7 +18,7 @@ from . import attempts, covering, reading, schema, settling, sql, staging
 from .attempts import Internal, parse
 from .client import Store
 from .config import ClickHouseConfig, ClickHouseOptions
-from .definition import TableDefinition, define
+from .definition import TableDefinition, define, flag, flagged
 from .failures import reported
 from .ledger import Ledger, Standing
 from .lives import standing as standing_of
@@ -124,14 +124,15 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         return reading.read(self._target(plan), uuid_as=_options(plan).uuid_as)
 
     def validation_target(self, plan: LoadPlan) -> SqlValidationTarget:
-        """Make a view of the touched days, newest versions only and without hidden columns."""
+        """Make a view of the touched days, newest versions only."""
         target = self._target(plan)
         view = attempts.internal(plan.table, plan.sequence, new_attempt(), "view")
         attempts.begin(view.attempt)
         query = reading.view(target, where=covering.touched(plan))
         with reported(self.config, plan.table):
             self._store.run(f"CREATE VIEW {self._store.name(view.name)} AS {query}")
-        return SqlValidationTarget(self._url(), self.config.database, view.name, "clickhouse")
+        flags = {name: flag(name) for name in flagged(plan.contract)}
+        return SqlValidationTarget(self._url(), self.config.database, view.name, "clickhouse", flags)
 
     def count(self, plan: LoadPlan) -> SliceCounts:
         """Count the visible rows and keys of the touched days."""

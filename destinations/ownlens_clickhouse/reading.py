@@ -73,8 +73,8 @@ def _one_row_a_key(target: Target) -> str:
 
 
 def view(target: Target, *, where: str | None) -> str:
-    """Select what a view shows to whoever reads it."""
-    return f"{select(target, where=where)}{_one_row_a_key(target)}"
+    """Select what a view shows to a validation: the contract's columns, and which of its arrays are NULL."""
+    return f"{select(target, where=where, flags=True)}{_one_row_a_key(target)}"
 
 
 def select(target: Target, *, uuid_as: UuidAs = "uuid", flags: bool = False, where: str | None = None) -> str:

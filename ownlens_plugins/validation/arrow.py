@@ -37,11 +37,11 @@ class ArrowRows:
             Unanswered: DuckDB refused it.
         """
         try:
-            found = self._connection.execute(f"SELECT {', '.join(questions)} FROM {_TABLE}").fetchone()
+            found = self._connection.execute(self.dialect.statement(questions)).fetchone()
         except duckdb.Error as error:
             raise Unanswered(type(error).__name__) from None
         assert found is not None
-        return [int(value) if isinstance(value, Decimal) else value for value in found]
+        return [int(value) if isinstance(value, Decimal) else value for value in found[1:]]
 
 
 @contextmanager

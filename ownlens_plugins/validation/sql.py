@@ -55,7 +55,7 @@ class SqlRows:
         return [answer for some in _statements(questions) for answer in self._answers(some)]
 
     def _answers(self, questions: Sequence[str]) -> list[Any]:
-        statement = f"SELECT {', '.join(questions)} FROM {self.dialect.relation}"
+        statement = self.dialect.statement(questions)
         try:
             with self.engine.connect() as connection:
                 # As it is: a driver that saw parameters would take percent signs for them.
@@ -65,7 +65,7 @@ class SqlRows:
             if store_is_away(error):
                 raise
             raise Unanswered(names_of(error)[-1]) from None
-        return [int(value) if isinstance(value, Decimal) else value for value in found]
+        return [int(value) if isinstance(value, Decimal) else value for value in found[1:]]
 
     def present(self, tables: Collection[str]) -> set[str]:
         """Return those of the tables that this store has, beside the relation."""

@@ -19,6 +19,7 @@ from .asking import Check, Inquiry, Rows, Verdict
 from .judging import bounded, exactly, mapped
 from .literals import FLOATS, number_bound, number_of
 from .per_row import SLACK, at_least, at_most, double
+from .whole import M, N, V
 
 _UNDEFINED = Verdict(False, {"observed_value": None})
 _SAFE_LARGE, _SAFE_SMALL = 1e100, 1e-100
@@ -184,15 +185,15 @@ def _scaled(value: str, scale: int, rows: Rows) -> str:
 
 def _middle(column: Column, rows: Rows, pick: str) -> str:
     value, present = rows.value(column), rows.dialect.present(column)
-    ordered = f"SELECT {value} AS v FROM {rows.dialect.relation} WHERE {present}"
-    numbered = f"SELECT v, row_number() OVER (ORDER BY v) AS k, count(*) OVER () AS n FROM ({ordered}) AS a"
-    picked = f"{pick}(v)"
+    ordered = f"SELECT {value} AS {V} FROM {rows.dialect.relation} WHERE {present}"
+    numbered = f"SELECT {V}, row_number() OVER (ORDER BY {V}) AS {M}, count(*) OVER () AS {N} FROM ({ordered}) AS a"
+    picked = f"{pick}({V})"
     shown = (
         rows.dialect.double_text(rows.dialect.double(picked))
         if column.type.kind in FLOATS
         else rows.dialect.text(picked)
     )
-    return f"(SELECT {shown} FROM ({numbered}) AS b WHERE k * 2 BETWEEN n AND n + 2)"
+    return f"(SELECT {shown} FROM ({numbered}) AS b WHERE {M} * 2 BETWEEN {N} AND {N} + 2)"
 
 
 def _read(text: str, column: Column, rows: Rows) -> Fraction:

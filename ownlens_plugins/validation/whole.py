@@ -10,6 +10,9 @@ from .judging import counted, mapped
 from .literals import FLOATS, value_of
 from .per_row import all_present, at_least, at_most, columns_of, is_in_set, lower_bound, upper_bound
 
+# Names that no column can have: an alias must not hide one.
+N, V, M = "_ownlens_n", "_ownlens_v", "_ownlens_m"
+
 
 def row_count(check: Check, rows: Rows) -> Inquiry:  # noqa: ARG001
     (total,) = yield ["count(*)"]
@@ -88,8 +91,10 @@ def unique(check: Check, rows: Rows) -> Inquiry:
 
 def _repeated(columns: list[Column], present: str, rows: Rows) -> str:
     values = ", ".join(rows.value(column) for column in columns)
-    groups = f"SELECT count(*) AS n FROM {rows.dialect.relation} WHERE {present} GROUP BY {values} HAVING count(*) > 1"
-    return f"(SELECT coalesce(sum(n), 0) FROM ({groups}) AS g)"
+    groups = (
+        f"SELECT count(*) AS {N} FROM {rows.dialect.relation} WHERE {present} GROUP BY {values} HAVING count(*) > 1"
+    )
+    return f"(SELECT coalesce(sum({N}), 0) FROM ({groups}) AS g)"
 
 
 def distinct_count(check: Check, rows: Rows) -> Inquiry:
@@ -104,7 +109,7 @@ def proportion_of_distinct(check: Check, rows: Rows) -> Inquiry:
 
 
 def _distinct(column: Column, rows: Rows) -> str:
-    groups = f"SELECT count(*) AS n FROM {rows.dialect.relation} WHERE {rows.dialect.present(column)}"
+    groups = f"SELECT count(*) AS {N} FROM {rows.dialect.relation} WHERE {rows.dialect.present(column)}"
     return f"(SELECT count(*) FROM ({groups} GROUP BY {rows.value(column)}) AS g)"
 
 
@@ -138,7 +143,7 @@ def most_common(check: Check, rows: Rows) -> Inquiry:
     """The values that occur most often: one of them is in the set; all of them, and there is but one, without ties."""
     column, dialect = rows.named(check), rows.dialect
     values = [value_of(written, column.type) for written in check.keywords["value_set"]]
-    inside = dialect.one_of("v", values, column.type)
+    inside = dialect.one_of(V, values, column.type)
     modes, known = yield [_modes(column, rows), _modes(column, rows, where=f" AND {inside}")]
     ties = bool(check.keywords.get("ties_okay"))
     return Verdict(known > 0 if ties else modes == known == 1, {"observed_value": None})
@@ -146,7 +151,7 @@ def most_common(check: Check, rows: Rows) -> Inquiry:
 
 def _modes(column: Column, rows: Rows, where: str = "") -> str:
     present, value = rows.dialect.present(column), rows.value(column)
-    values = f"SELECT {value} AS v FROM {rows.dialect.relation} WHERE {present}"
-    groups = f"SELECT v, count(*) AS n FROM ({values}) AS a GROUP BY v"
-    ranked = f"SELECT v, n, max(n) OVER () AS most FROM ({groups}) AS b"
-    return f"(SELECT count(*) FROM ({ranked}) AS c WHERE n = most{where})"
+    values = f"SELECT {value} AS {V} FROM {rows.dialect.relation} WHERE {present}"
+    groups = f"SELECT {V}, count(*) AS {N} FROM ({values}) AS a GROUP BY {V}"
+    ranked = f"SELECT {V}, {N}, max({N}) OVER () AS {M} FROM ({groups}) AS b"
+    return f"(SELECT count(*) FROM ({ranked}) AS c WHERE {N} = {M}{where})"

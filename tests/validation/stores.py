@@ -6,6 +6,7 @@ import uuid
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from psycopg import sql
 from pydantic import ConfigDict
 
+from ownlens_clickhouse.definition import flag, flagged
 from ownlens_plugins import (
     Destination,
     DestinationOptions,
@@ -26,7 +28,7 @@ from ownlens_plugins import (
     StrictModel,
     TableContract,
 )
-from ownlens_plugins.contracts import Kind, LogicalType, Strategy
+from ownlens_plugins.contracts import Column, Kind, LogicalType, Strategy
 from ownlens_plugins.powers import SqlValidationTarget
 from ownlens_plugins.storage import read_parquet
 from ownlens_plugins.testing.samples import make_plan, sample_table
@@ -235,13 +237,25 @@ class ClickHouseRows(SqlRows):
 
     def type_of(self, kind: LogicalType) -> str:
         if kind.element is not None:
-            return f"Array({_CLICKHOUSE.get(kind.element.kind, 'String')})"
+            return f"Array(Nullable({_CLICKHOUSE.get(kind.element.kind, 'String')}))"
         if kind.kind is Kind.DECIMAL:
             return f"Nullable(Decimal({kind.precision}, {kind.scale}))"
         return f"Nullable({_CLICKHOUSE.get(kind.kind, 'String')})"
 
     def create(self, table: str, columns: str) -> None:
         self.run(f"CREATE TABLE {self.named(table)} ({columns}) ENGINE = MergeTree ORDER BY tuple()")
+
+    def validation_target(self, plan: LoadPlan) -> SqlValidationTarget:
+        return replace(
+            super().validation_target(plan), null_flags={name: flag(name) for name in flagged(plan.contract)}
+        )
+
+    def hold(self, contract: TableContract, rows: Rows) -> None:
+        """Hold rows as the destination does, which keeps beside an array whether it is NULL."""
+        flags = tuple(Column(flag(name), LogicalType(Kind.BOOL)) for name in flagged(contract))
+        columns = replace(contract, columns=(*contract.columns, *flags))
+        said = [{**row, **{flag(name): row.get(name) is None for name in flagged(contract)}} for row in rows]
+        super().hold(columns, said)
 
     def insert(self, contract: TableContract, values: list[list[Any]]) -> None:
         names = list(contract.column_names)

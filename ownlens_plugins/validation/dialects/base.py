@@ -71,6 +71,13 @@ class Dialect(ABC):
     def variance(self, expression: str) -> str:
         """Return the sample variance of doubles, by a method that is stable."""
 
+    def statement(self, questions: Sequence[str]) -> str:
+        """Return the statement that answers questions in one row, after a count of rows.
+
+        The count makes it one row when all questions are queries of their own.
+        """
+        return f"SELECT count(*), {', '.join(questions)} FROM {self.relation}"
+
     def present(self, column: Column) -> str:
         """Return the condition that a column has a value."""
         return f"{self.identifier(column.name)} IS NOT NULL"

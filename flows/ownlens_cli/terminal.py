@@ -66,6 +66,8 @@ def print_report(report: RunReport) -> None:
         out.print(loads_table(report, out.width))
     out.print(destinations_table(report))
     out.print(f"{report.message()}, {report.seconds:.1f} s, peak memory {peak_memory_mb():,.0f} MB")
+    for line in report.hints:
+        console.print(Text(f"ownlens: {line}", style="yellow"), soft_wrap=True)
     print_failures(report)
 
 

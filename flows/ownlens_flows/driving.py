@@ -58,6 +58,7 @@ class Driver:
             run.validates,
         )
         with run.source.snapshot() if usable else nullcontext() as run.snapshot:
+            self.report.held = run.snapshot.held if run.snapshot else ""
             self._run(schedule)
         return self.report
 
@@ -178,6 +179,7 @@ class Driver:
 
     def _note_staged(self, outcome: StageOutcome) -> None:
         self.run.observe("staged", outcome.table, "", outcome)
+        self._note_columns(outcome)
         manifest = outcome.manifest
         if manifest is None:
             return
@@ -186,6 +188,12 @@ class Driver:
             line = refused_line(manifest, self.run.area.address(manifest.quarantine or ""))
             logger.warning("%s", line)
             self.report.rejections.append(Rejection(outcome.table, manifest.rejected, line, manifest.reasons))
+
+    def _note_columns(self, outcome: StageOutcome) -> None:
+        if outcome.unnamed:
+            self.report.unnamed[outcome.table] = outcome.unnamed
+        if outcome.added:
+            self.report.added[outcome.table] = outcome.added
 
     def _note_failure(self, step: Step, error: BaseException) -> None:
         reason = str(error)

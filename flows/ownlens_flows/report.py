@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from ownlens_plugins.engine.outcomes import COUNTS, LoadOutcome, Status
 from ownlens_plugins.validation import ValidationResult
 
 Key = tuple[str, str]
+MOST_NAMES = 20
 # What needs a person comes first.
 _ORDER = (Status.FAILED, Status.SKIPPED, Status.STOPPED, Status.LOADED, Status.NOTHING_NEW)
 
@@ -34,7 +35,9 @@ class RunReport:
     """What a run did. Filled by the flow, read by the terminal, the artifact and `--json`.
 
     `owed` names loads that no validation has passed yet although one should. `stopped` is why the run was told to stop,
-    and `interrupt` the signal that did so. `untold` says what could not be told to the Prefect server.
+    and `interrupt` the signal that did so. `untold` says what could not be told to the Prefect server. `unnamed` are
+    columns of each table's source that its contract does not name, `added` those that rows loaded before lack. `held`
+    says what keeps the source's windows from moving on.
     """
 
     outcomes: dict[Key, LoadOutcome] = field(default_factory=dict)
@@ -44,6 +47,9 @@ class RunReport:
     owed: set[Key] = field(default_factory=set)
     rejections: list[Rejection] = field(default_factory=list)
     untold: list[str] = field(default_factory=list)
+    unnamed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    added: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    held: str = ""
     staged_rows: int = 0
     seconds: float = 0.0
     stopped: str = ""
@@ -57,6 +63,22 @@ class RunReport:
         found = [*failed, *self.invalid.values(), *self.mismatches.values(), *skipped]
         stopped = [f"stopped by {self.stopped}; what is missing is loaded by the next run"] if self.stopped else []
         return list(dict.fromkeys([*stopped, *found]))
+
+    @property
+    def hints(self) -> list[str]:
+        """Lines on what a person may want to know, although nothing went wrong."""
+        hints = [
+            f"{table}: {_listed(names)} came into the contract after rows were loaded, which hold null there until "
+            f"ownlens load --tables {table} --full-refresh"
+            for table, names in sorted(self.added.items())
+        ]
+        if self.held:
+            hints.insert(0, self.held)
+        columns = [f"{table}.{name}" for table, names in sorted(self.unnamed.items()) for name in names]
+        if columns:
+            counted = "1 column" if len(columns) == 1 else f"{len(columns)} columns"
+            hints.append(f"{counted} of the source that no contract names, left out: {_listed(columns)}")
+        return hints
 
     def _errors(self, status: Status) -> list[str]:
         return [outcome.error or "" for outcome in self.outcomes.values() if outcome.status is status]
@@ -104,6 +126,9 @@ class RunReport:
             "peak_memory_mb": round(peak_memory_mb(), 1),
             "loads": loads,
             "refused": [rejection.document() for rejection in self.rejections],
+            "unnamed_columns": {table: list(names) for table, names in sorted(self.unnamed.items())},
+            "added_columns": {table: list(names) for table, names in sorted(self.added.items())},
+            "hints": self.hints,
             "errors": [*self.failures, *(rejection.message for rejection in self.rejections)],
         }
 
@@ -132,6 +157,11 @@ class RunReport:
         said = {"reason": self.reason(key) or refused.get(outcome.table, ""), "validation": self.validation(key)}
         counts = {name: getattr(outcome, name) for name in COUNTS}
         return {**load, **said, **counts, "seconds": round(outcome.seconds, 2)}
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MOST_NAMES])
+    return f"{shown} and {len(names) - MOST_NAMES} more (--json has all)" if len(names) > MOST_NAMES else shown
 
 
 def peak_memory_mb() -> float:

@@ -26,11 +26,17 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StageOutcome:
-    """One table's staging. `manifest` is None when there was nothing new."""
+    """One table's staging. `manifest` is None when there was nothing new.
+
+    `unnamed` are columns of the source that the contract does not name; `added` are columns that the contract has
+    gained since the last set, so that rows loaded before hold null in them.
+    """
 
     table: str
     manifest: Manifest | None
     seconds: float
+    unnamed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -50,13 +51,29 @@ def stage_table(
     above = begin(contract, area, manifests, positions, full_refresh=full_refresh)
     request = next_request(contract, snapshot, manifests, noted, full_refresh=full_refresh, source_moved=source_moved)
     request = None if request is None else replace(request, above=above)
+    # Before rows are staged: what fails here must not fail a set that is published.
+    unnamed = tuple(name for name in snapshot.columns(contract) if name not in contract.column_names)
     manifest = None if request is None else _stage(contract, snapshot, area, request)
     swept = None
     if sweep_deletes and request is not None:
         swept = stage_keys(contract, snapshot, area, after=manifest.sequence if manifest else request.after)
-    outcome = StageOutcome(contract.table, manifest or swept, time.monotonic() - started)
+    outcome = StageOutcome(
+        contract.table,
+        manifest or swept,
+        time.monotonic() - started,
+        unnamed=unnamed,
+        added=_added(contract, manifests, request),
+    )
     _log_staged(contract, outcome)
     return outcome
+
+
+def _added(contract: TableContract, manifests: Sequence[Manifest], request: StageRequest | None) -> tuple[str, ...]:
+    """Return the columns that rows of earlier sets lack, unless this run stages all rows anew."""
+    held = [each for each in manifests if not (each.covers and each.covers.keys_only)]
+    if not held or (request is not None and request.extraction is Extraction.WHOLE):
+        return ()
+    return tuple(name for name in contract.column_names if name not in held[-1].schema)
 
 
 def _stage(contract: TableContract, snapshot: Snapshot, area: StagingArea, request: StageRequest) -> Manifest | None:
@@ -84,6 +101,8 @@ def stage_keys(contract: TableContract, snapshot: Snapshot, area: StagingArea, *
 
 
 def _log_staged(contract: TableContract, outcome: StageOutcome) -> None:
+    if outcome.unnamed:
+        logger.info("%s: columns of the source that the contract does not name: %s", contract.table, outcome.unnamed)
     manifest = outcome.manifest
     if manifest is None:
         logger.info("%s: nothing new to stage, %.2f s", contract.table, outcome.seconds)

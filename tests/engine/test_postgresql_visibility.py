@@ -236,8 +236,23 @@ def test_a_transaction_that_has_been_open_for_long_is_told(
         assert "holds a transaction open" not in caplog.text
         monkeypatch.setattr(postgresql_snapshot, "HELD_FOR", timedelta(0))
         run(db, area, reads())
-        assert "of postgres holds a transaction open since 20" in caplog.text
+        assert " of postgres (without a name, idle in transaction) holds a transaction open since 20" in caplog.text
         assert "rows written since are read again in each run until it ends" in caplog.text
+
+
+def test_a_session_that_only_reads_for_long_is_named_with_its_application(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql_snapshot, "HELD_FOR", timedelta(0))
+    with db.connect(application_name="nightly dump") as reader:
+        reader.execute("SELECT 1")
+        (pid,) = reader.execute("SELECT pg_backend_pid()").fetchone() or (0,)
+        with db.source().snapshot() as snapshot:
+            held = snapshot.held
+    assert held.startswith(f"source: session {pid} of postgres (nightly dump, idle in transaction) holds a transaction")
+    assert "UTC; nothing is missed" in held
+    with db.source().snapshot() as snapshot:
+        assert snapshot.held == ""
 
 
 def test_another_database_is_refused_in_the_same_staging_area(db: Database, area: StagingArea) -> None:

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -19,7 +19,7 @@ from ...contracts import Column
 from ...errors import Retryable, SourceInvalid
 from .file_listing import SourceFile
 from .file_names import shown
-from .json_lines import read_json_lines
+from .json_lines import first_names, read_json_lines
 
 # A row may span two blocks, not three. Arrow holds up to 32, so greater ones are tried only when a row needs them.
 _BLOCKS = (1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28, 1 << 30)
@@ -102,16 +102,32 @@ def file_batches(file: SourceFile, columns: Sequence[Column], names: Sequence[st
         pa.ArrowException, OSError, UnicodeError: the file is not of its format, or half written.
     """
     if file.format == "json":
-        with (
-            _opened(file) as content,
-            io.TextIOWrapper(io.BufferedReader(content, _CHUNK), encoding="utf-8-sig") as lines,
-        ):
+        with _lines(file) as lines:
             yield from read_json_lines(lines, columns, dict(file.partition))
         return
     wanted = [column.name for column in columns if column.name in names]
     read = _parquet_batches(file, wanted) if file.format == "parquet" else _csv_batches(file, names, wanted)
     for batch in read:
         yield _with_partition(batch, file, columns)
+
+
+@contextmanager
+def _lines(file: SourceFile) -> Iterator[TextIO]:
+    with (
+        _opened(file) as content,
+        io.TextIOWrapper(io.BufferedReader(content, _CHUNK), encoding="utf-8-sig") as lines,
+    ):
+        yield lines
+
+
+def first_members(file: SourceFile) -> list[str]:
+    """Return the names of a JSON file's first record, none when it has no records.
+
+    Raises:
+        pa.ArrowException, OSError, UnicodeError: the file is not of its format, or half written.
+    """
+    with _lines(file) as lines:
+        return first_names(lines)
 
 
 def _with_partition(batch: pa.RecordBatch, file: SourceFile, columns: Sequence[Column]) -> pa.RecordBatch:

@@ -10,7 +10,7 @@ import pyarrow.types as pt
 
 from ...contracts import Column
 from ...errors import SourceInvalid, UnknownName
-from .file_formats import column_types, explained_file, file_batches
+from .file_formats import column_types, explained_file, file_batches, first_members
 from .file_listing import SourceFile, list_files
 from .file_names import shown
 
@@ -38,6 +38,12 @@ class FileTable:
             with explained_file(table, file):
                 schemas.append(column_types(file))
         return FileTable(table, folder, files, tuple(schemas))
+
+    def names(self) -> Iterator[str]:
+        """Yield the columns of each file; of JSON, the members of its first record."""
+        for file, schema in zip(self.files, self.schemas, strict=True):
+            with explained_file(self.table, file):
+                yield from first_members(file) if schema is None else schema.names
 
     def schema(self, columns: Sequence[Column]) -> pa.Schema:
         """Return the types in which the columns of all files fit without a change.

@@ -48,6 +48,10 @@ class FileSnapshot:
     closes_at: datetime
     _tables: dict[str, FileTable] = field(default_factory=dict)
 
+    @property
+    def held(self) -> str:
+        return ""
+
     def identity(self, contract: TableContract) -> Mapping[str, str]:
         # Links are not resolved: a delivery may be a new folder behind the same link.
         return {"folder": self.folder, "table": contract.table}
@@ -63,6 +67,11 @@ class FileSnapshot:
         """
         with self._listed(contract) as table:
             return {file.name: file.fingerprint for file in table.files}
+
+    def columns(self, contract: TableContract) -> tuple[str, ...]:
+        """Return the columns of all files; of JSON, the members of each file's first record."""
+        with self._listed(contract) as table:
+            return tuple(dict.fromkeys(table.names()))
 
     def changed_days(self, contract: TableContract, unseen_by: Seen) -> frozenset[date]:  # noqa: ARG002
         return frozenset()

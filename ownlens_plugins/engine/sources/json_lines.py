@@ -36,6 +36,15 @@ def read_json_lines(
         yield _batch([], list(columns), absent)
 
 
+def first_names(lines: TextIO) -> list[str]:
+    """Return the names of the members of the first object; none when there is no object.
+
+    Raises:
+        pa.ArrowInvalid: it is not a JSON object, or repeats a member.
+    """
+    return next((list(row) for row, _ in _rows(lines)), [])
+
+
 def _chunks(rows: Iterable[tuple[dict[str, Any], int]]) -> Iterator[list[dict[str, Any]]]:
     chunk: list[dict[str, Any]] = []
     held = 0

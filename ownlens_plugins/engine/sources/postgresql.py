@@ -99,6 +99,10 @@ class PostgreSQLSnapshot:
     def closes_at(self) -> datetime:
         return self.facts.moment
 
+    @property
+    def held(self) -> str:
+        return self.facts.held
+
     def identity(self, contract: TableContract) -> dict[str, str]:
         place = {"database": self.config.database, "schema": self.config.db_schema, "table": contract.table}
         return {"kind": "postgresql", "system": self.facts.seen.system, **place}
@@ -109,6 +113,9 @@ class PostgreSQLSnapshot:
 
     def files(self, contract: TableContract) -> dict[str, str]:  # noqa: ARG002  # no table of a database has any
         return {}
+
+    def columns(self, contract: TableContract) -> tuple[str, ...]:
+        return tuple(self._columns(contract))
 
     def day_rows(self, contract: TableContract) -> dict[date, int]:
         day = quote(contract.partition_by or "")

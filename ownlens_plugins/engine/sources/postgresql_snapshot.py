@@ -17,6 +17,7 @@ from .source import Seen
 logger = logging.getLogger("ownlens.load")
 HELD_FOR = timedelta(hours=1)
 _MANY_TRANSACTIONS = 1_000_000
+_XID_BITS = 32
 
 # Rows are stamped by the clock of the transaction that writes them, on a standby by that of its primary. Sessions of
 # other users are visible to members of pg_read_all_stats only. All of this says only how far behind late rows are
@@ -100,12 +101,21 @@ FROM family JOIN pg_class r ON r.oid = family.root JOIN pg_class c ON c.oid = fa
 LEFT JOIN pg_am m ON m.oid = c.relam
 GROUP BY r.oid, r.relname HAVING bool_and(c.relkind = 'p' OR (c.relkind = 'r' AND m.amname = 'heap'))
 """
+# Who keeps the oldest transaction open: the one that the snapshot waits for, else the one that began first. A session
+# that only reads holds the moment, although no row waits for it.
 _HOLDER = """
-SELECT format('session %%s of %%s', pid, usename), xact_start FROM pg_stat_activity
-WHERE backend_xid = %(xid)s::text::xid
-UNION ALL
-SELECT format('prepared transaction %%L of %%s', gid, owner), prepared FROM pg_prepared_xacts
-WHERE transaction = %(xid)s::text::xid
+SELECT who, since FROM (
+    SELECT format('session %%s of %%s (%%s, %%s)', pid, usename,
+        coalesce(nullif(application_name, ''), 'without a name'), state) AS who, xact_start AS since,
+        coalesce(backend_xid = %(xid)s::text::xid, false) AS awaited
+    FROM pg_stat_activity
+    WHERE xact_start IS NOT NULL AND pid <> pg_backend_pid() AND application_name <> 'ownlens'
+        AND backend_type = 'client backend'
+    UNION ALL
+    SELECT format('prepared transaction %%L of %%s', gid, owner), prepared, transaction = %(xid)s::text::xid
+    FROM pg_prepared_xacts WHERE database = current_database() OR transaction = %(xid)s::text::xid
+    ) AS open
+ORDER BY awaited DESC, since LIMIT 1
 """
 Catalog = dict[str, dict[str, NativeType]]
 
@@ -116,7 +126,8 @@ class SnapshotFacts:
 
     `zone` is the database's own time zone, empty when it cannot be told from this session; `telling` are the tables
     whose rows can be compared with earlier snapshots, with the numbers of all tables that hold their rows. `checked`
-    says that the server has made sure of the encoding of texts.
+    says that the server has made sure of the encoding of texts. `held` names the transaction that has been open for too
+    long, if there is one.
     """
 
     name: str
@@ -126,6 +137,7 @@ class SnapshotFacts:
     catalog: Catalog
     telling: Mapping[str, tuple[int, ...]]
     checked: bool
+    held: str = ""
 
 
 def take_snapshot(connection: psycopg.Connection[Any], schema: str, lag: timedelta) -> SnapshotFacts:
@@ -150,12 +162,14 @@ def take_snapshot(connection: psycopg.Connection[Any], schema: str, lag: timedel
     taken = _one(connection, "SELECT CASE WHEN NOT pg_is_in_recovery() THEN clock_timestamp() END")
     bounds = (int(xmin), int(xmax), _completed(low, int(xmax)), int(begun), int(ended))
     seen = Seen(system, timeline, *bounds, taken=taken)
-    _tell_holder(connection, seen)
+    held = _holder(connection, seen)
+    if held:
+        logger.warning("%s", held)
     names = {"schema": quote(schema)}
     telling = {table: tuple(oids) for table, oids in connection.execute(_TELLING, names)}
     catalog = _catalog(connection.execute(_COLUMNS, names))
     checked = _one(connection, "SHOW server_encoding") != "SQL_ASCII"
-    return SnapshotFacts(name, moment, seen, zone, catalog, telling, checked)
+    return SnapshotFacts(name, moment, seen, zone, catalog, telling, checked, held)
 
 
 def _row(connection: psycopg.Connection[Any], statement: str, values: Any = None) -> Any:
@@ -197,19 +211,17 @@ def _timeline(connection: psycopg.Connection[Any]) -> int:
     return 0
 
 
-def _tell_holder(connection: psycopg.Connection[Any], seen: Seen) -> None:
-    """Say which transaction keeps runs reading rows again, when it has been open for long."""
-    if seen.next <= seen.xmin:
-        return
-    found = connection.execute(_HOLDER, {"xid": str(seen.xmin % (1 << 32))}).fetchone()
+def _holder(connection: psycopg.Connection[Any], seen: Seen) -> str:
+    """Return which transaction keeps runs reading rows again, when it has been open for long; else an empty text."""
+    found = connection.execute(_HOLDER.encode(), {"xid": str(seen.xmin % (1 << _XID_BITS))}).fetchone()
+    since = ""
     if found is None and seen.next - seen.xmin > _MANY_TRANSACTIONS:
         found = ("a session that this role may not see (GRANT pg_read_all_stats)", None)
     if found is None or (found[1] is not None and _one(connection, "SELECT now()") - found[1] < HELD_FOR):
-        return
-    since = "" if found[1] is None else f" since {found[1]:%Y-%m-%d %H:%M}"
-    logger.warning(
-        "source: %s holds a transaction open%s; nothing is missed, but rows written since are read again in each run "
-        "until it ends",
-        found[0],
-        since,
+        return ""
+    if found[1] is not None:
+        since = f" since {found[1]:%Y-%m-%d %H:%M} UTC"
+    return (
+        f"source: {' '.join(found[0].split())} holds a transaction open{since}; nothing is missed, but rows written "
+        "since are read again in each run until it ends"
     )

@@ -76,6 +76,11 @@ class Snapshot(Protocol):
         """The source's moment of this snapshot: rows stamped before it may still appear, but only late."""
         ...
 
+    @property
+    def held(self) -> str:
+        """One line on what has kept windows of this source from moving on for long; empty when nothing does."""
+        ...
+
     def identity(self, contract: TableContract) -> Mapping[str, str]:
         """Return the place that the table's rows come from, by names such as database, schema and table."""
         ...
@@ -86,6 +91,14 @@ class Snapshot(Protocol):
 
     def files(self, contract: TableContract) -> Mapping[str, str]:
         """Return a fingerprint of each file that holds the table, by name; empty when it does not lie in files."""
+        ...
+
+    def columns(self, contract: TableContract) -> tuple[str, ...]:
+        """Return the names of all columns that the source's table has, in its order.
+
+        Raises:
+            SourceInvalid, Retryable: the table is missing, or cannot be read.
+        """
         ...
 
     def day_rows(self, contract: TableContract) -> Mapping[date, int]:

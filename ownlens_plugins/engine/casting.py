@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from collections.abc import Callable
@@ -14,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from ..contracts import Kind, LogicalType
-from .json_structure import MAX_DEPTH, parse
-from .json_text import canonical_json, check_depth
+from .json_structure import MAX_DEPTH
+from .json_text import canonical_json, check_depth, json_items, json_of
 from .refusals import Unfit
 
 Cast = Callable[[pa.Array], pa.Array]
@@ -237,7 +236,7 @@ def _json(wanted: LogicalType, given: pa.DataType) -> Cast:
     if pt.is_string(given):
         return lambda values: _each(values, wanted, canonical_json, pa.string())
     if (pt.is_struct(given) or _is_list(given)) and _has_json(given):
-        return lambda values: _each(values, wanted, _dumped, pa.string())
+        return lambda values: _each(values, wanted, json_of, pa.string())
     raise _refuse(wanted, "convert it to JSON text")
 
 
@@ -253,15 +252,6 @@ def _has_json(given: pa.DataType) -> bool:
         return _has_json(given.value_type)
     plain = _unwrapped(given)
     return any(is_kind(plain) for is_kind in (pt.is_boolean, pt.is_integer, pt.is_floating, pt.is_string, pt.is_null))
-
-
-def _dumped(value: Any) -> str:
-    try:
-        return canonical_json(json.dumps(value, allow_nan=False))
-    except Unfit:
-        raise
-    except ValueError:
-        raise Unfit("holds NaN or infinity, which is not JSON") from None
 
 
 def _bytes(wanted: LogicalType, given: pa.DataType) -> Cast:
@@ -370,17 +360,7 @@ def _array(wanted: LogicalType, given: pa.DataType) -> Cast:
 
 
 def _each_list(values: pa.Array) -> pa.Array:
-    return pa.array([None if text is None else _listed(text) for text in values.to_pylist()], pa.list_(pa.string()))
-
-
-def _listed(text: str) -> list[str | None]:
-    try:
-        items = parse(text, members=dict, number=str, constant=str)
-    except ValueError:
-        raise Unfit("is not a JSON array") from None
-    if not isinstance(items, list) or any(isinstance(item, list | dict) for item in items):
-        raise Unfit("is not a JSON array of plain values")
-    return [item if item is None or isinstance(item, str) else json.dumps(item) for item in items]
+    return pa.array([None if text is None else json_items(text) for text in values.to_pylist()], pa.list_(pa.string()))
 
 
 _CASTERS: dict[Kind, Callable[[LogicalType, pa.DataType], Cast]] = {

@@ -66,13 +66,13 @@ class Conforming:
     """Conforms batches of one schema.
 
     Raises:
-        SourceInvalid: no exact cast leads from a column to the contract's type.
+        SourceInvalid: no exact cast leads from columns to the contract's types; all of them are named.
     """
 
     def __init__(self, contract: TableContract, given: pa.Schema, *, checked: bool) -> None:
         self._schema = contract.arrow_schema
         check_names(contract, given)
-        self._casters = [_Caster(contract, column, given, checked) for column in contract.columns]
+        self._casters = _casters(contract, given, checked)
 
     def batch(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Bad]:
         """Return the rows that fit, and for each other row a reason for every column that does not."""
@@ -149,6 +149,19 @@ class _Caster:
             return []
         rows: list[int] = pc.indices_nonzero(pc.is_valid(batch.column(self._refused))).to_pylist()
         return rows
+
+
+def _casters(contract: TableContract, given: pa.Schema, checked: bool) -> list[_Caster]:
+    casters: list[_Caster] = []
+    problems: list[str] = []
+    for column in contract.columns:
+        try:
+            casters.append(_Caster(contract, column, given, checked))
+        except SourceInvalid as error:
+            problems.append(str(error).removeprefix(f"{contract.table}: "))
+    if problems:
+        raise SourceInvalid(f"{contract.table}: {'; '.join(problems)}")
+    return casters
 
 
 def caster_for(

@@ -34,6 +34,35 @@ def canonical_json(text: str) -> str:
     return write(values, members=_members, leaf=_leaf)
 
 
+def json_of(value: Any) -> str:
+    """Return the canonical text of a value of Python.
+
+    Raises:
+        Unfit: it holds NaN or infinity, or what `canonical_json` refuses.
+    """
+    try:
+        return canonical_json(json.dumps(value, allow_nan=False))
+    except Unfit:
+        raise
+    except ValueError:
+        raise Unfit("holds NaN or infinity, which is not JSON") from None
+
+
+def json_items(text: str) -> list[str | None]:
+    """Return the items of a JSON array as texts; None for null.
+
+    Raises:
+        Unfit: it is no JSON array, or one that holds arrays or objects.
+    """
+    try:
+        items = parse(text, members=dict, number=str, constant=str)
+    except ValueError:
+        raise Unfit("is not a JSON array") from None
+    if not isinstance(items, list) or any(isinstance(item, list | dict) for item in items):
+        raise Unfit("is not a JSON array of plain values")
+    return [item if item is None or isinstance(item, str) else json.dumps(item) for item in items]
+
+
 def check_depth(text: str) -> None:
     """Refuse JSON that is nested deeper than every reader of every store can follow.
 

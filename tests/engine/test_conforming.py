@@ -176,3 +176,14 @@ def test_frames_of_every_library_conform_alike(make: Any) -> None:
     kept = pa.Table.from_batches(conformed.batches(), schema=contract.arrow_schema)
     assert [row.reason for row in conformed.refused] == []
     assert {name: storage(kept[name]) for name in contract.column_names} == FRAME
+
+
+def test_all_columns_that_cannot_be_cast_are_named() -> None:
+    contract = contract_of(a="int32", b="date", c="text", d="text")
+    with pytest.raises(SourceInvalid) as caught:
+        conform(contract, pa.table({"id": [1], "a": [True], "b": [b"x"], "c": ["fits"]}))
+    text = str(caught.value)
+    assert text.startswith("things: column 'a' arrives as bool, which int32 cannot take without changing values;")
+    assert "column 'b' arrives as binary, which date cannot take" in text
+    assert text.endswith("column 'd' must arrive exactly once; add or rename it")
+    assert "'c'" not in text

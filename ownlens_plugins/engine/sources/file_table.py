@@ -52,9 +52,11 @@ class FileTable:
             SourceInvalid: a file lacks a column, or has it twice, or types differ.
         """
         held = [self._held(file, schema, columns) for file, schema in zip(self.files, self.schemas, strict=True)]
-        return pa.schema(
-            [self._widest(column, [schema.field(column.name).type for schema in held]) for column in columns]
-        )
+        types = {column.name: [schema.field(column.name).type for schema in held] for column in columns}
+        widest = {name: _widest(given) for name, given in types.items()}
+        if differing := [name for name, wide in widest.items() if wide is None]:
+            raise self._differ(differing)
+        return pa.schema(list(widest.items()))
 
     def _held(self, file: SourceFile, schema: pa.Schema | None, columns: Sequence[Column]) -> pa.Schema:
         if schema is None:
@@ -68,26 +70,19 @@ class FileTable:
         wrong = [column.name for column in columns if known.count(column.name) != 1]
         if not wrong:
             return
-        twice = [name for name in wrong if name in known]
-        cause = f"has column {twice[0]!r} twice" if twice else f"lacks column {', '.join(map(repr, wrong))}"
-        near = "" if twice else f" ({_near(wrong[0], known)})"
+        twice, missing = ([name for name in wrong if (name in known) is there] for there in (True, False))
+        causes = [f"has column {', '.join(map(repr, twice))} twice"] if twice else []
+        if missing:
+            causes.append(f"lacks column {', '.join(map(repr, missing))} ({_near(missing[0], known)})")
         raise SourceInvalid(
-            f"{self.table}: {shown(file.name)} in {self.folder} {cause}{near}; correct the file, "
+            f"{self.table}: {shown(file.name)} in {self.folder} {' and '.join(causes)}; correct the file, "
             "or take the column out of the contract"
         )
 
-    def _widest(self, column: Column, types: list[pa.DataType]) -> pa.Field:
-        distinct = list(dict.fromkeys(types))
-        if len(distinct) == 1:
-            return pa.field(column.name, distinct[0])
-        try:
-            return pa.field(column.name, _wider([_plain(given) for given in distinct]))
-        except pa.ArrowException as error:
-            raise self._differ(column.name) from error
-
-    def _differ(self, column: str) -> SourceInvalid:
+    def _differ(self, names: Sequence[str]) -> SourceInvalid:
+        columns = f"column{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
         return SourceInvalid(
-            f"{self.table}: the files in {self.folder} hold column {column!r} in types that differ; write them alike"
+            f"{self.table}: the files in {self.folder} hold {columns} in types that differ; write them alike"
         )
 
     def batches(self, columns: Sequence[Column]) -> Iterator[tuple[SourceFile, pa.RecordBatch]]:
@@ -113,7 +108,17 @@ class FileTable:
             return batch.cast(wanted)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             names = [field.name for field, given in zip(wanted, batch.schema.types, strict=True) if field.type != given]
-            raise self._differ(names[0]) from error
+            raise self._differ(names) from error
+
+
+def _widest(types: list[pa.DataType]) -> pa.DataType | None:
+    distinct = list(dict.fromkeys(types))
+    if len(distinct) == 1:
+        return distinct[0]
+    try:
+        return _wider([_plain(given) for given in distinct])
+    except pa.ArrowException:
+        return None
 
 
 def _near(name: str, known: Sequence[str]) -> str:

@@ -200,3 +200,16 @@ def test_the_deepest_and_longest_json_arrives_in_all_stores(world: World) -> Non
     wanted = [text.replace(":", ": ") for text in texts]
     for rows in world.contents(contract).values():
         assert [(row["c0"], row["c1"]) for row in sorted(rows, key=lambda row: row["id"])] == [(w, w) for w in wanted]
+
+
+def test_long_values_arrive_in_all_stores(world: World) -> None:
+    chosen = [Pair("text", "text"), Pair("bytea", "bytes"), Pair("int[]", "array<int32>"), Pair("jsonb", "json")]
+    create(world, chosen)
+    many = "(SELECT array_agg(i) FROM generate_series(1, 1000000) i)"
+    values = ("repeat('é', 30000000)", "repeat('x', 20000000)::bytea", many, "to_jsonb(repeat('y', 20000000))")
+    insert(world, 1, {f"c{number}": value for number, value in enumerate(values)})
+    contract = contract_for(chosen)
+    world.run(contract)
+    for store in world.stores:
+        row = world.landed(store, contract)
+        assert [len(row[f"c{number}"][0].as_py()) for number in range(4)] == [30_000_000, 20_000_000, 10**6, 20_000_002]

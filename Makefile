@@ -50,7 +50,7 @@ sweep: .venv/test
 kill: sweep  ## kill loads at every system call and statement, and run long random histories
 	OWNLENS_HISTORIES=$(HISTORIES) $(BIN)/python -m pytest -n 4 -k any_history tests/destinations
 
-truth: .venv/test  ## random histories of a source and its runs; HISTORIES=n of them, new ones each time
+truth: .venv/test  ## random histories of a source, its runs and its contracts; HISTORIES=n of them, new ones each time
 	OWNLENS_HISTORIES=$(HISTORIES) $(BIN)/python -m pytest tests/truth -k any_history -s
 
 bench: .venv/test  ## rows per second beside each store's own limit

@@ -11,11 +11,12 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from .api import Destination, Window
-from .contracts import TableContract, read_contracts
+from .contracts import Extraction, TableContract, read_contracts
 from .engine.conforming import check_names, unreadable_name
 from .engine.leaving_out import appends
 from .engine.manifest import Manifest
 from .engine.outcomes import LoadOutcome, Status
+from .engine.positions import Positions, begin
 from .engine.quarantining import refused_line
 from .engine.running import load_table
 from .engine.scrubbing import Scrubber, secrets_of
@@ -27,6 +28,7 @@ from .registry import Registry
 from .settings import DEFAULT_PROFILE, Profile, load_profile
 
 logger = logging.getLogger("ownlens.load")
+_REFRESH = "hand in the whole table {} with full_refresh=True"
 
 
 class ArrowStream(Protocol):
@@ -71,6 +73,7 @@ def load_frame(
     destinations: Sequence[str] | None = None,
     profile: str = DEFAULT_PROFILE,
     config: Path | str | None = None,
+    full_refresh: bool = False,
 ) -> FrameReport:
     """Stage a frame as the next set of a table and bring the destinations up to date with it.
 
@@ -84,6 +87,7 @@ def load_frame(
         destinations: Names or aliases; all destinations of the profile when absent.
         profile: Profile of `ownlens.toml` that names contracts, staging area and connections.
         config: Path of that file, if it is not `ownlens.toml` or named by `OWNLENS_CONFIG`.
+        full_refresh: The frame is the whole table: it replaces rows and schema in the destinations.
 
     Returns:
         The report. A destination's failure stands there and leaves the others; see `raise_if_failed`.
@@ -91,7 +95,7 @@ def load_frame(
     Raises:
         UnknownName, SettingsInvalid, ContractInvalid, DestinationUnavailable, SourceInvalid: nothing was staged.
         Rejected: rows break the contract, whose `on_bad_value` is `fail`, or more of them than `max_rejected` allows;
-            nothing was staged.
+            or destinations hold loads of a table of which the staging area has no sets; nothing was staged.
         Retryable: the table was staged by another process at the same time.
     """
     settings = load_profile(profile, file=config)
@@ -101,7 +105,13 @@ def load_frame(
     targets = _targets(settings, destinations, contract, registry)
     area = StagingArea(settings.staging, registry)
     extracted = Extracted(_reader(contract, frame))
-    manifest = area.stage(contract, extracted, _request(contract, area))
+    try:
+        positions = Positions({destination.name: destination for destination in targets})
+        manifest = area.stage(contract, extracted, _request(contract, area, positions, full_refresh=full_refresh))
+    except BaseException:
+        for destination in targets:
+            destination.close()
+        raise
     scrubber = Scrubber([*secrets_of(settings), *(secret for d in targets for secret in secrets_of(d.config))])
     errors = [] if manifest is None else [*_refused(manifest, area)]
     outcomes = []
@@ -115,15 +125,18 @@ def load_frame(
     return _report(contract, manifest, area, outcomes, errors)
 
 
-def _request(contract: TableContract, area: StagingArea) -> StageRequest:
+def _request(contract: TableContract, area: StagingArea, positions: Positions, *, full_refresh: bool) -> StageRequest:
     """Return what a frame is staged as: of an append without the rows that earlier sets hold."""
     manifests = area.log(contract.table)
+    above = begin(contract, area, manifests, positions, full_refresh=full_refresh, fix=_REFRESH)
     return StageRequest(
-        contract.extraction,
+        Extraction.WHOLE if full_refresh else contract.extraction,
         Window(None, None),
+        full_refresh,
         once=True,
         after=manifests[-1].sequence if manifests else 0,
-        known=since_refresh(manifests) if appends(contract) else (),
+        known=since_refresh(manifests) if appends(contract) and not full_refresh else (),
+        above=above,
     )
 
 

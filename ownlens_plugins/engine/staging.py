@@ -137,7 +137,9 @@ class StagingArea(StagedLog):
         keeps what it ever got.
         """
         log = self.log(contract.table)
-        known = since_refresh(log if appends(contract) else [*islice(reversed(log), 1)])
+        # A full refresh takes a table back, whatever came since.
+        ever = appends(contract) and not request.full_refresh
+        known = since_refresh(log if ever else [*islice(reversed(log), 1)])
         covers, schema = covered_by(parts, request), _schema(contract)
         digest = set_digest(parts.seal(), schema, replaces=request.full_refresh, covers=covers)
         for old in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -343,3 +344,22 @@ def test_wrong_names_are_refused_before_anything_is_staged(shop: Shop) -> None:
     with pytest.raises(DestinationUnavailable, match=r"sales: destinations\.sqlite: strategy replace_partition is not"):
         shop.load(frame)
     assert not (shop.folder / "staging").exists()
+
+
+def test_lost_staging_is_refused_until_the_whole_table_is_handed_in(shop: Shop) -> None:
+    shop.load(pa.table(ROWS))
+    shop.load(pa.table({**ROWS, "sale_id": [3, 4]}))
+    shutil.rmtree(shop.folder / "staging")
+    more = pa.table({**ROWS, "sale_id": [5, 6]})
+    with pytest.raises(Rejected, match="hand in the whole table sales with full_refresh=True"):
+        shop.load(more)
+    assert shop.sets() == 0
+    for _ in range(2):
+        report = shop.load(more, full_refresh=True)
+        report.raise_if_failed()
+        assert report.sequence == 3
+    assert [row["sale_id"] for row in shop.landed()] == [row["sale_id"] for row in shop.landed("two")] == [5, 6]
+    shop.load(pa.table(ROWS)).raise_if_failed()
+    assert sorted(row["sale_id"] for row in shop.landed()) == [1, 2, 5, 6]
+    assert shop.load(more, full_refresh=True).sequence == 5
+    assert [row["sale_id"] for row in shop.landed()] == [5, 6]

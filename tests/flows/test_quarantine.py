@@ -119,3 +119,17 @@ def test_people_read_lines(project: Project, capsys: pytest.CaptureFixture[str])
     out, err = capsys.readouterr()
     assert "reads: 2 rows refused" in out
     assert "ownlens: postgresql" in err
+
+
+def test_a_row_that_was_corrected_and_is_refused_again_is_told_again(
+    project: Project, capsys: pytest.CaptureFixture[str], quarantine: Any
+) -> None:
+    good, bad = "102,11,2026-01-02,5,2026-01-02 11:00:00Z", "102,11,2026-01-02,x,2026-01-02 11:00:00Z"
+    project.write_contract("reads", CONTRACTS["reads"] + "max_rejected: 1.0\n")
+    lines = ["100,10,2026-01-02,30,2026-01-02 10:00:00Z"]
+    for line, code in ((bad, 3), (bad, 0), (good, 0), (bad, 3), (bad, 0)):
+        lines.append(f"{200 + len(lines)},10,2026-01-02,30,2026-01-02 10:00:00Z")
+        project.write_table("reads", READS + "\n".join([*lines, line]) + "\n")
+        capsys.readouterr()
+        assert project.load("--tables", "reads") == code, (line, capsys.readouterr())
+    assert [row["row"]["seconds"] for row in quarantine("show", "reads")["rows"] if row["place"][:3] == "set"] == ["x"]

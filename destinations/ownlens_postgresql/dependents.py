@@ -53,6 +53,11 @@ def dependents(connection: Connection, oid: int, columns: Iterable[str]) -> list
     return [Dependent(*row) for row in found]
 
 
+def references_to(connection: Connection, oid: int) -> list[Dependent]:
+    """Return the foreign keys by which other tables reference any of a table's columns."""
+    return [Dependent(*row) for row in connection.run(_REFERENCES, oid)]
+
+
 def require_none(contract: TableContract, held: Sequence[Dependent]) -> None:
     """Refuse to change columns that something uses.
 
@@ -98,6 +103,14 @@ FROM shown AS s JOIN pg_class AS c ON c.oid = s.oid
 CROSS JOIN LATERAL (SELECT CASE c.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END) AS k(kind)
 WHERE c.relkind IN ('v', 'm')
 GROUP BY s.oid, k.kind ORDER BY max(s.depth) DESC, 2
+"""
+
+_REFERENCES = f"""
+SELECT 'reference', quote_ident(con.conname) || ' of ' || con.conrelid::regclass::text, a.attname::text,
+    'ALTER TABLE ' || con.conrelid::regclass::text || ' DROP CONSTRAINT ' || quote_ident(con.conname), con.conname::text
+FROM pg_constraint AS con JOIN pg_attribute AS a ON a.attrelid = con.confrelid AND a.attnum = con.confkey[1]
+WHERE con.contype = 'f' AND con.confrelid IN {TREE} AND con.conrelid NOT IN {TREE} AND con.conparentid = 0
+ORDER BY 2
 """
 
 _OTHERS = f"""

@@ -31,7 +31,7 @@ ANEW = "load it with --full-refresh, which gives the table the contract's column
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a table, and what to do: a statement to `run`, or else an `advice`."""
+    """What is wrong with a table, and what to do: a statement to `run`, or else to follow an `advice`."""
 
     what: str
     run: str = ""
@@ -82,13 +82,13 @@ class Fitting:
         if problems := [problem for kind in kinds for problem in kind]:
             raise self._refused(problems)
 
-    def _refused(self, problems: Iterable[Problem]) -> Rejected:
-        problems = list(problems)
+    def _refused(self, problems: list[Problem]) -> Rejected:
         what = "; it ".join(problem.what for problem in problems)
-        statements = "; ".join(dict.fromkeys(problem.run for problem in problems if problem.run))
         advices = "; ".join(dict.fromkeys(problem.advice for problem in problems if problem.advice))
+        statements = "; ".join(dict.fromkeys(problem.run for problem in problems if problem.run))
         # The statements last: they are copied from there to the end of the line.
-        cures = "; ".join(filter(None, [advices, statements and f"run {statements}"]))
+        both = ", or run " if all(problem.advice for problem in problems) else "; and run "
+        cures = f"{advices}{both if advices else 'run '}{statements}" if statements else advices
         return Rejected(f"{self.contract.table}: postgresql table {self.schema}.{self.contract.table} {what}; {cures}")
 
     # --- what no change of columns cures
@@ -144,7 +144,7 @@ class Fitting:
                 yield Problem(
                     f"generates column {column.name!r} itself",
                     f"ALTER TABLE {self.table} " + (f"ALTER COLUMN {name} {cure}" if cure else f"DROP COLUMN {name}"),
-                    "take it out of the contract, or let it be an ordinary one",
+                    "take it out of the contract",
                 )
             if found.identity == "a" and self.updates and column.name not in self.contract.key:
                 yield Problem(
@@ -155,7 +155,7 @@ class Fitting:
                 yield Problem(
                     f"has the identity column {column.name!r}, which holds integers and never NULL",
                     f"ALTER TABLE {self.table} ALTER COLUMN {name} DROP IDENTITY",
-                    "say so in the contract, or drop the identity",
+                    "say so in the contract",
                 )
 
     def _required_problems(self) -> Iterator[Problem]:
@@ -167,7 +167,7 @@ class Fitting:
             yield Problem(
                 f"requires column {name!r}, which the contract lacks",
                 f"{change} {'TYPE ' + found.type if found.domain else 'DROP NOT NULL'}",
-                "add it there, or let it be NULL",
+                "add it there",
             )
 
     # --- what a full refresh, or a change of columns, cures
@@ -221,7 +221,7 @@ class Fitting:
         if self.existing.kind == PARTITIONED:
             yield from self._divided_problems(unique)
         elif all(name in self.existing.columns for name in self.contract.key):
-            yield Problem(f"has no unique key ({key})", f"{unique}, or {ANEW}")
+            yield Problem(f"has no unique key ({key})", unique, ANEW)
         else:
             yield Problem(f"has no unique key ({key})", advice=ANEW)
 

@@ -15,14 +15,13 @@ from .catalog import (
     ExistingTable,
     find_table,
     foreign_keys_from,
-    foreign_keys_to,
     label_checks,
     primary_key,
     unique_keys,
 )
 from .columns import labels_constraint, type_name, wider_than
 from .connection import Connection
-from .dependents import HELD, PINNED, WORDED, Dependent, dependents, require_none
+from .dependents import HELD, PINNED, WORDED, Dependent, dependents, references_to, require_none
 from .evolution import not_owned
 from .fitting import immovable
 from .ledger import Ledger
@@ -128,9 +127,15 @@ class Reshaping:
     def _require_free(self, changed: list[str]) -> None:
         pinned = [column.name for column, found in self._loosened() if found.not_null_for_good]
         mine = {*self._outdated(), *self._own_keys()}
+        if self.anew:  # an index of no rows takes any type
+            mine.add(primary_key(self.connection, self.existing.oid) or "")
         found = dependents(self.connection, self.existing.oid, [*changed, *pinned])
-        held = [each for each in found if self._holds(each, pinned) and each.constraint not in mine]
-        require_none(self.contract, [*held, *(self._inward() if self.anew else ())])
+        held = [
+            each for each in found if self._holds(each, pinned) and not (each.constraint and each.constraint in mine)
+        ]
+        # Where no row can stay, those that others reference can neither, nor what identifies them.
+        inward = references_to(self.connection, self.existing.oid) if self.anew else []
+        require_none(self.contract, [*held, *inward])
 
     def _holds(self, each: Dependent, pinned: list[str]) -> bool:
         if each.column in self.gone:
@@ -138,13 +143,6 @@ class Reshaping:
         if each.column in {column.name for column in self.converted}:
             return each.kind in WORDED
         return each.kind in PINNED or (each.column in pinned and each.kind == "primary key")
-
-    def _inward(self) -> Iterator[Dependent]:
-        """Rows that others reference cannot go, and what identifies them cannot change."""
-        for key in foreign_keys_to(self.connection, self.existing.oid):
-            if not key.is_own:
-                drop = sql.alter_table(key.child, [sql.drop_constraint(key.name)])
-                yield Dependent("reference", f"{sql.quote(key.name)} of {key.child}", key.parent_columns[0], drop)
 
     # --- the clauses of one ALTER TABLE, in the order in which PostgreSQL takes them
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .connection import Connection
 
@@ -37,7 +38,8 @@ class ForeignKey:
     """One foreign key; `child` is qualified and quoted.
 
     `validated` says that there is nothing to validate: NOT ENFORCED is its owner's word. `is_own` says that the table
-    asked for references itself, `by_period` that the last columns need to overlap only (PERIOD).
+    asked for references itself, `by_period` that the last columns need to overlap only (PERIOD). `grant` is what this
+    role lacks to read the columns.
     """
 
     name: str
@@ -48,6 +50,7 @@ class ForeignKey:
     validated: bool
     is_own: bool
     by_period: bool
+    grant: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +225,7 @@ def _foreign_keys(connection: Connection, which: str, oid: int) -> list[ForeignK
 
 
 def _foreign_key(
-    name: str, child: str, columns: list[str], parent: int, parent_columns: list[str], *facts: bool
+    name: str, child: str, columns: list[str], parent: int, parent_columns: list[str], *facts: Any
 ) -> ForeignKey:
     return ForeignKey(name, child, tuple(columns), parent, tuple(parent_columns), *facts)
 
@@ -300,7 +303,10 @@ SELECT con.conname::text, con.conrelid::regclass::text,
     ARRAY(SELECT a.attname::text FROM unnest(con.confkey) WITH ORDINALITY AS k(number, place)
           JOIN pg_attribute AS a ON a.attrelid = con.confrelid AND a.attnum = k.number ORDER BY k.place),
     con.convalidated OR NOT coalesce((to_jsonb(con) ->> 'conenforced')::boolean, true), con.conrelid IN {tree},
-    coalesce((to_jsonb(con) ->> 'conperiod')::boolean, false)
+    coalesce((to_jsonb(con) ->> 'conperiod')::boolean, false),
+    CASE WHEN EXISTS (
+        SELECT FROM unnest(con.conkey) AS k(number) WHERE NOT has_column_privilege(con.conrelid, k.number, 'SELECT'))
+    THEN 'GRANT SELECT ON ' || con.conrelid::regclass::text || ' TO ' || quote_ident(current_user) ELSE '' END
 FROM pg_constraint AS con
 WHERE con.contype = 'f' AND {which}
 ORDER BY con.conname

@@ -43,6 +43,7 @@ class Deleting:
         self.connection.run(sql.create_gone(self.table, contract, scope, waiting_stay=waiting_stay), slow=True)
         self.spared.add_to_gone(self.connection, self.table, contract)
         if keys := foreign_keys_to(self.connection, self.oid):
+            self._require_readable(keys)
             self._keep_referenced(keys)
         return self._delete(), self.spared.remember(self.connection, self.plan)
 
@@ -57,6 +58,14 @@ class Deleting:
         # A row that stays keeps the row that it references, which keeps another one.
         while sum(self._keep(key) for key in own):
             pass
+
+    def _require_readable(self, keys: Sequence[ForeignKey]) -> None:
+        if grants := [key.grant for key in keys if key.grant]:
+            children = ", ".join(dict.fromkeys(key.child for key in keys if key.grant))
+            raise Rejected(
+                f"{self.plan.table}: postgresql cannot see which rows {children} references, and so delete none; "
+                f"run {'; '.join(dict.fromkeys(grants))}"
+            )
 
     def _keep(self, key: ForeignKey) -> int:
         return self.connection.change(_keep_referenced(self.table, self.plan.contract, key), slow=True)

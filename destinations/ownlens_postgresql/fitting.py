@@ -67,7 +67,12 @@ class Fitting:
             advice = "rename what has its name, or rename the contract's table"
             raise self._refused([Problem("is not a table", advice=advice)])
         self._require(
-            self._storage_problems(), self._key_problems(), self._generated_problems(), self._required_problems()
+            self._storage_problems(),
+            self._key_problems(),
+            self._divided_problems(),
+            self._generated_problems(),
+            self._required_problems(),
+            self._inherited_problems(),
         )
 
     def require_fit(self) -> None:
@@ -135,6 +140,31 @@ class Fitting:
                 f"compares key column {risk.column!r} by a nondeterministic collation: a row would replace another one",
                 cure,
             )
+
+    def _divided_problems(self) -> Iterator[Problem]:
+        """PostgreSQL keeps keys unique across partitions only where they hold the columns of the partitions."""
+        if self.existing.kind != PARTITIONED:
+            return
+        columns = partition_columns(self.connection, self.existing.oid)
+        if columns is not None and set(columns) <= set(self.contract.key):
+            return
+        by = "an expression" if columns is None else f"({sql.listed(columns)})"
+        rest = "" if columns is None else f"put {by} into the contract's key, or "
+        yield Problem(
+            f"is partitioned by {by}, so that PostgreSQL cannot keep ({sql.listed(self.contract.key)}) unique in it",
+            advice=f"{rest}rename the table, so that the load makes one without partitions",
+        )
+
+    def _inherited_problems(self) -> Iterator[Problem]:
+        """A partition has the columns of the whole table, and gets no others."""
+        lacking = [column.name for column in self.contract.columns if column.name not in self.existing.columns]
+        for parent, change in inherited_from(self.connection, self.existing.oid):
+            if lacking and "DETACH" in change:
+                yield Problem(
+                    f"lacks columns {', '.join(map(repr, lacking))}, and is a partition, which gets none of its own",
+                    parent + change,
+                    f"run {parent} ADD COLUMN for them",
+                )
 
     def _generated_problems(self) -> Iterator[Problem]:
         for column, found in self._pairs():
@@ -217,26 +247,9 @@ class Fitting:
         if frozenset(self.contract.key) in unique_keys(self.connection, self.existing.oid):
             return
         key = sql.listed(self.contract.key)
-        unique = f"ALTER TABLE {self.table} ADD UNIQUE ({key})"
-        if self.existing.kind == PARTITIONED:
-            yield from self._divided_problems(unique)
-        elif all(name in self.existing.columns for name in self.contract.key):
-            yield Problem(f"has no unique key ({key})", unique, ANEW)
-        else:
-            yield Problem(f"has no unique key ({key})", advice=ANEW)
-
-    def _divided_problems(self, unique: str) -> Iterator[Problem]:
-        """PostgreSQL keeps keys unique across partitions only where they hold the columns of the partitions."""
-        key, columns = sql.listed(self.contract.key), partition_columns(self.connection, self.existing.oid)
-        if columns is not None and set(columns) <= set(self.contract.key):
-            yield Problem(f"has no unique key ({key})", unique)
-            return
-        by = "an expression" if columns is None else f"({sql.listed(columns)})"
-        rest = "" if columns is None else f"put {by} into the contract's key, or "
-        yield Problem(
-            f"is partitioned by {by}, so that PostgreSQL cannot keep ({key}) unique in it",
-            advice=f"{rest}rename the table, so that the load makes one without partitions",
-        )
+        there = all(name in self.existing.columns for name in self.contract.key)
+        unique = f"ALTER TABLE {self.table} ADD UNIQUE ({key})" if there else ""
+        yield Problem(f"has no unique key ({key})", unique, ANEW)
 
 
 def immovable(

@@ -136,7 +136,7 @@ UNFIT_18: dict[str, tuple[str, str]] = {
         "generates column 'n' itself",
     ),
     "temporal key": (
-        f"CREATE TABLE words ({TYPES}, room int4range DEFAULT int4range(1, 2), "
+        f"CREATE TABLE words ({TYPES}, room int4range, "
         "during int4range DEFAULT int4range(1, 9), UNIQUE (room, during WITHOUT OVERLAPS))",
         "no unique key",
     ),
@@ -174,9 +174,54 @@ def test_a_table_divided_by_a_column_outside_of_the_key_is_no_riddle(either: Sto
     made(either, f"CREATE TABLE words ({TYPES}) PARTITION BY LIST (n)|CREATE TABLE part PARTITION OF words DEFAULT")
     message = refusal(either, contract(), words(1))
     assert 'is partitioned by ("n"), so that PostgreSQL cannot keep ("id") unique' in message
+    with pytest.raises(Rejected, match="is partitioned by"):
+        refreshed(either, contract(), words(1), 1)
     both = contract(key=["id", "n"], columns={**COLUMNS, "n": "int32"})
     follow(either, refusal(either, both, words(1)))
     assert either.load(words(1), contract=both).inserted == 1
+
+
+@pytest.mark.parametrize("full_refresh", [False, True], ids=["load", "refresh"])
+def test_a_partition_gets_no_columns_of_its_own(either: Store, full_refresh: bool) -> None:
+    made(
+        either,
+        "CREATE TABLE whole (id bigint, n int, updated_at timestamptz NOT NULL, PRIMARY KEY (id)) "
+        "PARTITION BY RANGE (id)|CREATE TABLE words PARTITION OF whole FOR VALUES FROM (0) TO (100)",
+    )
+    message = refusal(either, contract(), words(1))
+    assert "lacks columns 't', and is a partition" in message
+    follow(either, message)
+    if full_refresh:
+        refreshed(either, contract(), words(1), 1)
+    else:
+        either.load(words(1), contract=contract())
+    assert either.landed(contract()) == either.staged(words(1), contract())
+
+
+def test_columns_of_a_partition_are_not_altered_in_it(either: Store) -> None:
+    made(
+        either,
+        "CREATE TABLE whole (id bigint, n int, t int, updated_at timestamptz NOT NULL, PRIMARY KEY (id)) "
+        "PARTITION BY RANGE (id)|CREATE TABLE words PARTITION OF whole FOR VALUES FROM (0) TO (100)",
+    )
+    with pytest.raises(Rejected, match="column 't' of a table that has them from another one") as caught:
+        refreshed(either, contract(), words(1), 1)
+    run(either, str(caught.value).rpartition("run ")[2].partition(", and load")[0])
+    refreshed(either, contract(), words(1), 1)
+    assert either.landed(contract()) == either.staged(words(1), contract())
+
+
+def test_the_column_of_the_partitions_is_named(either: Store) -> None:
+    made(
+        either,
+        "CREATE TABLE words (id int, n int, t text, updated_at timestamptz NOT NULL, PRIMARY KEY (id)) "
+        "PARTITION BY RANGE (id)|CREATE TABLE part PARTITION OF words FOR VALUES FROM (0) TO (100)",
+    )
+    with pytest.raises(Rejected, match="'id', by which the table is partitioned; run DROP TABLE") as caught:
+        refreshed(either, contract(), words(1), 1)
+    run(either, str(caught.value).rpartition("run ")[2].partition(", and load")[0])
+    refreshed(either, contract(), words(1), 1)
+    assert either.landed(contract()) == either.staged(words(1), contract())
 
 
 # --- constraints that rows violate
@@ -255,6 +300,15 @@ def test_rows_of_others_that_reference_what_a_load_changes_are_named(either: Sto
     assert 'rows of public.theirs reference ("t") of rows that the load changes' in message
     follow(either, message)
     assert either.load(words(1, t="new"), contract=contract(), sequence=2).updated == 1
+
+
+def test_a_table_whose_rows_nobody_may_see_keeps_what_it_references(either: Store) -> None:
+    either.load(words(1, 2), contract=contract())
+    run(either, "CREATE TABLE theirs (id bigint REFERENCES words)|INSERT INTO theirs VALUES (1)")
+    message = refusal(either, contract("overwrite"), words(3), sequence=2)
+    assert "cannot see which rows public.theirs references" in message
+    follow(either, message)
+    assert either.load(words(3), contract=contract("overwrite"), sequence=2).spared == 1
 
 
 # --- parents of others

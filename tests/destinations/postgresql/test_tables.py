@@ -107,7 +107,11 @@ REFUSALS: list[tuple[str, TableContract, str]] = [
         sample_contract(),
         "requires column 'more', which the contract",
     ),
-    ("ALTER TABLE samples DROP CONSTRAINT samples_pkey", sample_contract(), r"has no unique key \(\"id\"\); run ALTER"),
+    (
+        "ALTER TABLE samples DROP CONSTRAINT samples_pkey",
+        sample_contract(),
+        r"has no unique key \(\"id\"\); load it with .*, or run ALTER",
+    ),
     (
         "ALTER TABLE samples DROP ratio, ADD ratio float8 GENERATED ALWAYS AS (medium * 2.0) STORED",
         sample_contract(),

@@ -156,12 +156,10 @@ class Reshaping:
         return [*dropped, *loosened, *gone, *self._types(), *added, *key]
 
     def _outdated(self) -> list[str]:
-        """Return the checks of labels that the contract does not have."""
-        if not self.whole:
-            return []
+        """Return the checks of labels that the contract does not have: those of columns that left it go with these."""
         kept = {labels_constraint(column) for column in self.contract.columns if column.type.kind is Kind.ENUM}
         checks = label_checks(self.connection, self.existing.oid)
-        return [check.name for check in checks if check.name not in kept and check.column not in self.gone]
+        return [check.name for check in checks if check.name not in kept and (self.whole or check.column in self.gone)]
 
     def _own_keys(self) -> list[str]:
         """Return the keys and foreign keys that were made here, and are made again as the contract wants them."""

@@ -255,6 +255,14 @@ def test_labels_leave_once_no_row_has_them_and_come_back(either: Store) -> None:
     assert either.sql("SELECT count(*) FROM samples WHERE v = 'b'") == [(5,)]
 
 
+def test_the_check_of_its_labels_leaves_with_a_column(either: Store) -> None:
+    wide, narrow = contract_of(columns(v="enum(a, b)?")), contract_of(columns(), "evolve, drop_columns")
+    either.load(rows_of(wide, range(3), OLD), contract=wide)
+    either.load(rows_of(narrow, range(3, 5), NEW), contract=narrow, sequence=2)
+    assert "v" not in columns_of(either)
+    assert len(either.landed(narrow)) == 5
+
+
 def test_a_row_that_waits_keeps_its_label_in_the_contract(either: Store) -> None:
     references = {"references": {"id": "parents.id"}}
     parents = sample_contract("reference", table="parents", columns={"id": "int64", "updated_at": "timestamptz"})

@@ -68,7 +68,7 @@ def test_another_row_count_is_told_with_both_stores_and_numbers() -> None:
     days = "from 2026-01-10 to 2026-01-14"
     expected = (
         f"samples: the counts of set 7 differ: a shows 7 rows and 7 keys {days}, b shows 8 rows and 8 keys {days}; "
-        "load it anew with --full-refresh --tables samples, and report this"
+        "load it anew with `ownlens load --full-refresh --tables samples`, and report this"
     )
     assert said == [expected] * 2, "neither is taken for the truth"
 

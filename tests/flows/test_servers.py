@@ -85,8 +85,8 @@ def test_a_server_that_is_not_there_is_named_at_once(project: Project, login: st
     ("changed", "said", "cure"),
     [
         ({"PREFECT_HOME": "/proc/none"}, "temporary server cannot write into /proc/none", "PREFECT_HOME"),
-        ({"PREFECT_LOGGING_LEVEL": "loud"}, "Prefect's settings cannot be used: ", "PREFECT_LOGGING_LEVEL"),
-        ({"PREFECT_API_URL": "http://[::1/api"}, "Prefect's settings cannot be used: ", "PREFECT_API_URL"),
+        ({"PREFECT_LOGGING_LEVEL": "loud"}, "Prefect's settings cannot be used: ", "begin with PREFECT_"),
+        ({"PREFECT_API_URL": "http://[::1/api"}, "Prefect's settings cannot be used: ", "begin with PREFECT_"),
     ],
     ids=["home", "level", "address"],
 )
@@ -99,7 +99,7 @@ def test_what_keeps_prefect_from_starting_is_one_line_at_once(
     assert out == ""
     (line,) = err.splitlines()
     assert said in line
-    assert cure.rpartition("_")[0] in line
+    assert cure in line
     assert not (project.folder / "lake").exists()
 
 

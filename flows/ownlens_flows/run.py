@@ -16,11 +16,12 @@ from ownlens_plugins.engine.scrubbing import Scrubber, secrets_of
 from ownlens_plugins.engine.sources.opening import open_source
 from ownlens_plugins.engine.sources.source import Snapshot, Source
 from ownlens_plugins.engine.staging import StagingArea
-from ownlens_plugins.errors import Retryable, SettingsInvalid, Stopped, UnknownName
+from ownlens_plugins.errors import ContractInvalid, Retryable, SettingsInvalid, Stopped, UnknownName
 from ownlens_plugins.powers import SupportsCheck
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import Profile, load_profile
 from ownlens_plugins.stopping import Stop, heeding
+from ownlens_plugins.validation import check_expectations
 
 from .blocks import with_blocks
 from .request import LoadRequest
@@ -112,6 +113,7 @@ def prepare(request: LoadRequest, *, observe: Observer = ignore) -> LoadRun:
     for name in names:
         for contract in contracts:
             registry.options(name, contract)
+    _refuse_checks(contracts, profile.contracts)
     return LoadRun(
         request=request,
         profile=profile,
@@ -168,6 +170,12 @@ def destination_names(asked: Sequence[str], connections: Mapping[str, Any], regi
     if not names:
         raise SettingsInvalid("the profile has no destinations; add [profiles.NAME.destinations.s3] or another")
     return names
+
+
+def _refuse_checks(contracts: Sequence[TableContract], folder: str) -> None:
+    # Here and not when rows are validated: by then they have been loaded.
+    if problems := [problem for contract in contracts for problem in check_expectations(contract, folder=folder)]:
+        raise ContractInvalid(problems)
 
 
 def check_destinations(run: LoadRun) -> None:

@@ -89,5 +89,5 @@ def _warm_up(run: LoadRun) -> None:
         return
     from ownlens_plugins.validation import warm_up
 
-    # Importing Great Expectations takes seconds; staging can go on meanwhile.
+    # Imports take a moment; staging can go on meanwhile.
     threading.Thread(target=warm_up, name="ownlens-warm-up", daemon=True).start()

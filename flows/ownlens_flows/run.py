@@ -17,11 +17,19 @@ from ownlens_plugins.engine.scrubbing import Scrubber, secrets_of
 from ownlens_plugins.engine.sources.opening import open_source
 from ownlens_plugins.engine.sources.source import Snapshot, Source
 from ownlens_plugins.engine.staging import StagingArea
-from ownlens_plugins.errors import OwnLensError, Retryable, SettingsInvalid, Stopped, UnknownName
+from ownlens_plugins.errors import (
+    ContractInvalid,
+    OwnLensError,
+    Retryable,
+    SettingsInvalid,
+    Stopped,
+    UnknownName,
+)
 from ownlens_plugins.powers import SupportsCheck
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import BlockSourceConfig, Profile, load_profile
 from ownlens_plugins.stopping import Stop, heeding
+from ownlens_plugins.validation import check_expectations
 
 from .request import LoadRequest
 
@@ -116,6 +124,7 @@ def prepare(request: LoadRequest, *, observe: Observer = ignore) -> LoadRun:
     for name in names:
         for contract in contracts:
             registry.options(name, contract)
+    _refuse_checks(contracts, profile.contracts)
     return LoadRun(
         request=request,
         profile=profile,
@@ -197,6 +206,12 @@ def check_settings(profile: Profile, connections: Mapping[str, Mapping[str, Any]
     for name, connection in connections.items():
         if "block" not in connection:
             registry.create(name, connection).close()
+
+
+def _refuse_checks(contracts: Sequence[TableContract], folder: str) -> None:
+    # Here and not when rows are validated: by then they have been loaded.
+    if problems := [problem for contract in contracts for problem in check_expectations(contract, folder=folder)]:
+        raise ContractInvalid(problems)
 
 
 def check_destinations(run: LoadRun) -> None:

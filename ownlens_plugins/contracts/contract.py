@@ -185,7 +185,7 @@ class ContractDocument(BaseModel):
     )
     references: dict[str, str] = Field(default_factory=dict, description="Foreign keys: column to table.column.")
     checks: list[dict[str, dict[str, Any]]] = Field(
-        default_factory=list, description="Great Expectations to hold, by snake_case name."
+        default_factory=list, description="Expectations to hold, by the names of Great Expectations (checks.md)."
     )
     destinations: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Options by destination, where they differ from the preset."

@@ -68,10 +68,11 @@ class OrphanCounts(TableMetricProvider):
         return {column: count for (column, _, _), count in zip(references, found, strict=True)}
 
 
-def _orphans(relation: sa.Table, dialect: str, column: str, parent: str, parent_column: str) -> sa.ScalarSelect[int]:
-    children = sa.table(relation.name, sa.column(column), schema=relation.schema)
-    parents = sa.table(parent, sa.column(parent_column), schema=relation.schema).alias("parents")
-    named, known = children.c[column], parents.c[parent_column]
+def _orphans(relation: Any, dialect: str, column: str, parent: str, parent_column: str) -> sa.ScalarSelect[int]:
+    # Great Expectations may hand out a query instead of a table.
+    children = sa.select(sa.column(column).label("child")).select_from(relation).subquery("children")
+    parents = sa.table(parent, sa.column(parent_column), schema=getattr(relation, "schema", None)).alias("parents")
+    named, known = children.c.child, parents.c[parent_column]
     # PostgreSQL turns NOT IN quadratic once the parents outgrow work_mem; ClickHouse has it as a hash lookup.
     lost = ~sa.exists().where(known == named) if dialect == POSTGRESQL else named.not_in(sa.select(known))
     return sa.select(sa.func.count()).select_from(children).where(named.is_not(None), lost).scalar_subquery()

@@ -73,6 +73,22 @@ def test_a_failed_check_fails_the_run_by_name(project: Project, capsys: pytest.C
     assert_one_line_each(out.err)
 
 
+def test_a_check_that_can_never_run_is_told_before_anything_moves(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = project.folder / "contracts/press/articles.yaml"
+    sound = file.read_text()
+    file.write_text(sound.replace("min_value: 1}", "min_value: 1, max_value: 0}"))
+    assert project.load() == 1
+    out = capsys.readouterr()
+    line = next(number for number, text in enumerate(sound.splitlines(), 1) if "- expect_" in text)
+    assert f"press/articles.yaml:{line}: checks.0: " in out.err
+    assert "min_value 1 is greater than max_value 0" in out.err
+    assert project.query("SELECT to_regclass('press.articles')") == [(None,)]
+    file.write_text(sound)
+    assert project.load() == 0
+
+
 def test_rows_without_a_usable_key_are_kept_aside_and_told(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

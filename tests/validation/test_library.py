@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from ownlens_plugins.contracts import Kind
+from ownlens_plugins.contracts import Kind, contract_from
 from ownlens_plugins.validation import build_suite, suite_result, validate
 from ownlens_plugins.validation.catalogue import OFFERS, OTHERS, PORTABLE
 from ownlens_plugins.validation.checks import checks_of
@@ -75,6 +76,28 @@ def _frame() -> pd.DataFrame:
     frame = pd.DataFrame(ROWS)
     frame["empty"] = None
     return frame.assign(day=pd.to_datetime(frame["day"]), ratio=frame["ratio"].astype("float64"))
+
+
+def test_a_suite_runs_in_its_own_sql_too(tmp_path: Path) -> None:
+    import great_expectations as gx
+
+    file = tmp_path / "rows.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE parents (id INTEGER)")
+        connection.execute("CREATE TABLE children (id INTEGER, parent INTEGER, at TEXT, created_at TEXT)")
+        connection.executemany("INSERT INTO parents VALUES (?)", [(1,), (2,)])
+        connection.executemany("INSERT INTO children VALUES (?, ?, ?, 0)", [(1, 1, "x"), (2, 3, None), (3, None, "x")])
+    document = {"table": "children", "domain": "tests", "preset": "events", "key": ["id"], "path": "tests/children"}
+    columns = {"id": "int64", "parent": "int64?", "at": "text", "created_at": "timestamptz"}
+    contract = contract_from({**document, "columns": columns, "references": {"parent": "parents.id"}})
+    context = gx.get_context(mode="ephemeral")
+    source = context.data_sources.add_sqlite("s", connection_string=f"sqlite:///{file}")
+    batch = source.add_table_asset("a", table_name="children").add_batch_definition_whole_table("b").get_batch()
+    suite_ = suite("s", build_suite(contract, destination="s3", dialect=None, parents=["parents"]))
+    found = {one.expectation_config.type: one for one in batch.validate(suite_).results}
+    assert found["expect_required_columns_to_have_values"].result["observed_value"] == {"at": 1}
+    assert found["expect_references_to_exist"].result["observed_value"] == {"parent": 1}
+    assert found["expect_column_values_to_be_unique"].success
 
 
 def test_a_validation_can_be_had_as_its_result(tmp_path: Path) -> None:

@@ -76,6 +76,38 @@ def test_the_view_is_released_whatever_happens(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("statistics", [0, 1, 5])
+def test_a_suite_is_one_statement(sql_store: SqlRows, tmp_path: Path, statistics: int) -> None:
+    mean = {"expect_column_mean_to_be_between": {"column": "id", "min_value": 0}}
+    plain = [
+        {"expect_column_values_to_be_between": {"column": "day", "min_value": "2026-01-01"}},
+        {"expect_column_values_to_be_unique": {"column": "token"}},
+        {
+            "expect_column_distinct_values_to_contain_set": {
+                "column": "status",
+                "value_set": ["draft"],
+                "severity": "warning",
+            }
+        },
+        {"expect_column_most_common_value_to_be_in_set": {"column": "id", "value_set": [1], "ties_okay": True}},
+    ]
+    contract = sample_contract(checks=plain + [mean] * statistics)
+    sql_store.hold(contract, sample_rows(30))
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "count(*)" in statement:
+            seen.append(statement)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        result = validate(sql_store, sql_store.plan(contract, sample_rows(30), tmp_path))
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert result.expectations == 8 + statistics
+    assert len(seen) == (2 if statistics else 1), "a statistic knows its values' extent before it asks for more"
+
+
 def test_no_connection_stays_open(postgresql: PostgresqlRows, tmp_path: Path) -> None:
     contract = sample_contract()
     postgresql.hold(contract, sample_rows(3))

@@ -26,7 +26,7 @@ RUN_CANCELLED = {"prefect.flow-run.Cancelled"}
 RUN_COMPLETED = {"prefect.flow-run.Completed"}
 # The clock of a silence starts with a completed run; where there is none yet, with the first run that is planned.
 RUN_PLANNED = {"prefect.flow-run.Scheduled", "prefect.flow-run.Pending"}
-OF_OUR_FLOW = {"prefect.resource.role": "flow", "prefect.resource.name": "load-tables"}
+OF_OUR_FLOWS = {"prefect.resource.role": "flow", "prefect.resource.name": ["load-tables", "maintain-tables"]}
 
 
 # How long each deployment of prefect.yaml may go without a completed run: its schedule, and time to run.
@@ -37,11 +37,11 @@ def alerts(block_id: UUID, expected: Mapping[str, timedelta] = EXPECTED) -> list
     """Return the alerts, which all notify through one block. `expected` is how long a deployment may be silent."""
     return [
         # The run's state and not our event: a worker that was killed emits none.
-        _alert("failure", RUN_ENDED_BADLY, OF_OUR_FLOW, block_id, "{{ flow_run.name }}: {{ flow_run.state.message }}"),
+        _alert("failure", RUN_ENDED_BADLY, OF_OUR_FLOWS, block_id, "{{ flow_run.name }}: {{ flow_run.state.message }}"),
         _alert("slowness", {SLOW}, {}, block_id, "{{ event.payload.message }}"),
         _alert("mismatch", {MISMATCH}, {}, block_id, "{{ event.payload.message }}"),
         _alert(
-            "cancellation", RUN_CANCELLED, OF_OUR_FLOW, block_id, "{{ flow_run.name }}: {{ flow_run.state.message }}"
+            "cancellation", RUN_CANCELLED, OF_OUR_FLOWS, block_id, "{{ flow_run.name }}: {{ flow_run.state.message }}"
         ),
         *(_silence(name, longest, block_id) for name, longest in expected.items()),
     ]
@@ -50,7 +50,7 @@ def alerts(block_id: UUID, expected: Mapping[str, timedelta] = EXPECTED) -> list
 def _silence(deployment: str, longest: timedelta, block_id: UUID) -> Automation:
     """Return the alert on a deployment no run of which has completed for so long, told once each time."""
     related: list[Any] = [
-        dict(OF_OUR_FLOW),
+        dict(OF_OUR_FLOWS),
         {"prefect.resource.role": "deployment", "prefect.resource.name": deployment},
     ]
     return Automation(

@@ -13,7 +13,9 @@ from ..api import Covers, StagedPart, TouchedSlice, Window
 from ..errors import Rejected
 from .sources.source import Seen
 
-FORMAT = 1
+FORMAT = 2
+# Format 1 had no sets whose parts are deleted, and no numbers left out: what it lacks has defaults here.
+_READ = frozenset({1, FORMAT})
 Content = bytes
 # Rows of quarantines, by their set and number: (set, first row, last row), in order.
 Spans = tuple[tuple[int, int, int], ...]
@@ -90,7 +92,7 @@ class Manifest:
             Rejected: it was written in a format that this version does not know.
         """
         values = json.loads(content)
-        if values.pop("format") != FORMAT:
+        if values.pop("format") not in _READ:
             where = f"{values.get('table')}: staged set {values.get('sequence')}"
             raise Rejected(f"{where} was written by OwnLens {values.get('ownlens_version')}; upgrade this installation")
         values["parts"] = tuple(StagedPart(**part) for part in values["parts"])

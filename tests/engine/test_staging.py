@@ -220,7 +220,7 @@ def test_manifest_reads_back_from_its_own_json(area: StagingArea) -> None:
 
 def test_a_manifest_of_a_newer_format_is_refused(area: StagingArea) -> None:
     content = json.loads(stage(area, reads(), rows(1)).to_json())
-    newer = json.dumps({**content, "format": 2, "ownlens_version": "9.0", "new": 1}).encode()
+    newer = json.dumps({**content, "format": 3, "ownlens_version": "9.0", "new": 1}).encode()
     with pytest.raises(Rejected, match=r"reads: staged set 1 was written by OwnLens 9\.0; upgrade this installation"):
         Manifest.from_json(newer)
 

@@ -39,6 +39,7 @@ ALERTS = [
     "ownlens cancellation",
     "ownlens silence of nightly",
     "ownlens silence of hourly-events",
+    "ownlens silence of maintain",
 ]
 
 

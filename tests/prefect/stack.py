@@ -83,7 +83,7 @@ class Stack:
         return answer.json() if answer.content else None
 
     def deployment(self, name: str) -> dict[str, Any]:
-        return self.ask("GET", f"/deployments/name/load-tables/{name}")
+        return self.ask("GET", f"/deployments/name/{'maintain-tables' if name == 'maintain' else 'load-tables'}/{name}")
 
     @contextmanager
     def paused(self, name: str) -> Iterator[None]:

@@ -106,13 +106,21 @@ def test_the_server_refuses_a_wrong_parameter(stack: Stack, request_: dict[str, 
     assert len(stack.runs_of("adhoc")) == before
 
 
-@pytest.mark.parametrize(("name", "cron"), [("nightly", "15 2 * * *"), ("hourly-events", "5 * * * *")])
+@pytest.mark.parametrize(
+    ("name", "cron"), [("nightly", "15 2 * * *"), ("hourly-events", "5 * * * *"), ("maintain", "15 4 * * *")]
+)
 def test_schedules_have_runs_waiting(stack: Stack, name: str, cron: str) -> None:
     deployment = stack.deployment(name)
     (schedule,) = deployment["schedules"]
     assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"], schedule["active"]) == (cron, "UTC", True)
     chosen = {"deployments": {"id": {"any_": [deployment["id"]]}}}
     assert eventually(lambda: stack.ask("POST", "/flow_runs/filter", **chosen), what="the scheduler makes runs")
+
+
+def test_maintenance_runs_as_a_deployment(stack: Stack, first_run: dict[str, Any]) -> None:
+    parameter = 'request={"tables": ["browsers"], "plan": true}'
+    done = stack.run("prefect", "deployment", "run", "maintain-tables/maintain", "--param", parameter, "--watch")
+    assert done.returncode == 0, done.stdout
 
 
 def test_an_event_after_a_transform_starts_a_run_of_its_tables(stack: Stack, first_run: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ from .datafiles import DataFile
 from .evolution import require_distinct_names
 from .folder import LocalFolder, TableFolder
 from .foreign import kept_comments, require_writable
+from .forgetting import floor_of
 from .handles import Handle, Handles
 from .identity import estrangement, table_id
 from .ledger import (
@@ -168,10 +169,11 @@ class DeltaLake:
             Rejected: it is another table, another program took rows of loads back, or the table forbids the load.
         """
         require_writable(table, plan)
-        if plan.strategy is not Strategy.OVERWRITE and (reason := self._estrangement(table)):
+        if plan.strategy is not Strategy.OVERWRITE and (reason := self.estrangement(table)):
             raise Rejected(f"{self.contract.table}: {reason}, or replace it with --full-refresh")
 
-    def _estrangement(self, table: DeltaTable) -> str | None:
+    def estrangement(self, table: DeltaTable) -> str | None:
+        """Return in words why the table is not what its loads left, or None when it is."""
         return estrangement(self.folder, table, table.transaction_version(self._app))
 
     # -- what is committed ------------------------------------------------------------------------------------------
@@ -187,7 +189,7 @@ class DeltaLake:
         Raises:
             StagedSetChanged: the load id is recorded with another digest.
         """
-        if self._estrangement(table):
+        if self.estrangement(table):
             return None
         mark = table.transaction_version(f"{self._app}/{plan.sequence:08d}")
         if mark is None:
@@ -195,6 +197,8 @@ class DeltaLake:
         if mark != mark_of(plan.digest):
             raise set_changed(plan)
         entry = read_entry(self.folder, plan.sequence)
+        if entry is None and plan.sequence <= floor_of(self.folder):
+            return LoadResult(plan.load_id, plan.digest, plan.rows, 0)  # the ledger has forgotten its counts
         if entry is None or entry.table_id not in ("", table_id(table)):
             entry = self._fill_in(table, plan)
         return entry.result if entry is not None else LoadResult(plan.load_id, plan.digest, plan.rows, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ import pyarrow as pa
 from ownlens_plugins.api import Destination, LoadPlan, LoadResult, new_attempt
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.faults import reach
-from ownlens_plugins.powers import SliceCounts
+from ownlens_plugins.powers import Chore, SliceCounts, Upkeep
 
 from .bucket import Bucket
 from .config import S3Config, S3Options, lake_options
@@ -27,6 +27,7 @@ from .folder import TableFolder, table_folder
 from .formats import replaced_table
 from .handles import Handles
 from .ledger import announce, attempts, logger
+from .maintenance import maintain_delta, maintain_files
 from .paths import layout_of
 from .session import DeltaSession, FileSession, LakeSession
 
@@ -150,6 +151,14 @@ class S3Destination(Destination[S3Config, S3Options]):
         with explained(contract.table, "look for the newest load"):
             tables = self.delta(contract, options), self.file_table(contract, options)
             return max(table.position() or 0 for table in tables)
+
+    def maintain(self, upkeep: Upkeep) -> Sequence[Chore]:
+        """Let old rows go, merge small files, and delete what no reader, no attempt and no ledger needs."""
+        options = S3Options.model_validate(upkeep.options.model_dump())
+        with explained(upkeep.contract.table, "maintain the table"):
+            if options.format == "delta":
+                return list(maintain_delta(self.delta(upkeep.contract, options), upkeep))
+            return list(maintain_files(self.file_table(upkeep.contract, options), upkeep))
 
     def check(self) -> None:
         """Reach the lake's root and, on a local folder, write to it."""

@@ -92,7 +92,7 @@ class S3Options(DestinationOptions):
     format: Format = "delta"
     partition: Unit = "none"
     compression: Compression = "zstd"
-    retention_days: int | None = Field(default=None, ge=1, description="Age at which day partitions are deleted.")
+    target_file_mb: int = Field(default=128, ge=1, description="Size up to which maintenance merges small files.")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -100,15 +100,19 @@ class S3Options(DestinationOptions):
             raise ValueError(f"{self.format} tables can only be overwritten; use format: delta or strategy: overwrite")
         if self.format == "json" and self.compression == "snappy":
             raise ValueError("json files cannot be compressed with snappy; use zstd, gzip or none")
-        if self.retention_days is not None and (self.format != "delta" or self.partition == "none"):
-            raise ValueError("retention_days needs format: delta and partition: day or month")
+        if self.retention_days is not None and self.format != "delta":
+            raise ValueError("retention_days needs format: delta; a load replaces all rows of other tables")
         return self
+
+    @property
+    def target_file_bytes(self) -> int:
+        return self.target_file_mb * 2**20
 
     def oldest_kept(self, today: date) -> date | None:
         """Return the oldest day that `retention_days` keeps, None for all: a month stays as long as one of its days."""
         if self.retention_days is None:
             return None
-        oldest = today - timedelta(days=self.retention_days)
+        oldest = today - timedelta(days=self.retention_days - 1)
         return oldest.replace(day=1) if self.partition == "month" else oldest
 
 

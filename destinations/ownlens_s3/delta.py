@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from deltalake import (
     Schema,
     Transaction,
 )
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from ownlens_plugins.api import LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy, TableContract
@@ -29,6 +29,8 @@ from .datafiles import DataFile
 from .evolution import require_distinct_names
 from .folder import LocalFolder, TableFolder
 from .foreign import kept_comments, require_writable
+from .forgetting import floor_of
+from .handles import Handle, Handles
 from .identity import estrangement, table_id
 from .ledger import (
     MERGED,
@@ -52,7 +54,6 @@ from .shape import Shape
 from .stats import count_rows
 from .streaming import COMMIT_ONLY, write_rows
 
-CHECKPOINT_EVERY = 100
 _PREPARE_TRIES = 10
 
 
@@ -74,6 +75,7 @@ class DeltaLake:
     folder: TableFolder
     contract: TableContract
     options: S3Options
+    handles: Handles = field(default_factory=Handles, compare=False, repr=False)
 
     @property
     def layout(self) -> Layout | None:
@@ -94,28 +96,23 @@ class DeltaLake:
         own = lake_schema(self.contract)
         return own if self.layout is None or not self.layout.derived else own.append(self.layout.field)
 
-    def open(self) -> DeltaTable | None:
-        """Return the table at its newest version, or None when there is none."""
-        if isinstance(self.folder, LocalFolder) and not self.exists():
-            return None  # delta-rs would leave an empty folder behind
-        try:
-            return DeltaTable(self.folder.uri, storage_options=self.folder.storage_options)
-        except TableNotFoundError:
-            return None
+    def open(self) -> Handle | None:
+        """Return the table at its newest version, for the caller alone, or None when there is none."""
+        return self.handles.take(self.folder)
 
     def exists(self) -> bool:
         return self.folder.has_files(LOG)
 
     def row_count(self) -> int:
         """Return the number of visible rows; 0 when there is no table."""
-        table = self.open()
-        return 0 if table is None else count_rows(table)
+        with self.handles.lent(self.folder) as table:
+            return 0 if table is None else count_rows(table)
 
     def position(self) -> int | None:
         """Return the highest sequence that was applied, or None."""
-        table = self.open()
-        found = None if table is None else table.transaction_version(self._app)
-        return None if found is None else int(found)
+        with self.handles.lent(self.folder) as table:
+            found = None if table is None else table.transaction_version(self._app)
+            return None if found is None else int(found)
 
     @property
     def _app(self) -> str:
@@ -123,7 +120,7 @@ class DeltaLake:
 
     # -- before data moves ------------------------------------------------------------------------------------------
 
-    def prepare(self, plan: LoadPlan) -> DeltaTable:
+    def prepare(self, plan: LoadPlan) -> Handle:
         """Create the table, or alter it step by step, until a plan can be loaded into it.
 
         A full refresh alters nothing: its commit replaces the schema together with the rows.
@@ -132,9 +129,10 @@ class DeltaLake:
             Rejected: the contract does not fit the table, or the table is not what its loads left.
         """
         require_distinct_names(self.contract)
+        table = self.open()
         for attempt in range(_PREPARE_TRIES):
             try:
-                table = self.open() or self._create()
+                table = table or self._create()
                 self.require_own(table, plan)
                 before = table.version()
                 if self.shape.is_ready(table, plan, table.transaction_version(self._app)):
@@ -142,11 +140,12 @@ class DeltaLake:
                 self.make_durable(table, before)
             except CommitFailedError:  # another process creates or alters the table in this moment: look again
                 time.sleep(0.02 * (attempt + 1))
+            table = self.handles.newest(self.folder, table)
         raise Retryable(f"{self.contract.table}: s3 table is being altered by others; run it again")
 
-    def _create(self) -> DeltaTable:
+    def _create(self) -> Handle:
         try:
-            return DeltaTable.create(
+            DeltaTable.create(
                 self.folder.uri,
                 schema=self.schema,
                 mode="error",
@@ -161,6 +160,7 @@ class DeltaLake:
             if "already exists" in str(error):
                 raise CommitFailedError("another process created the table") from error
             raise
+        return Handle(self.folder)
 
     def require_own(self, table: DeltaTable, plan: LoadPlan) -> None:
         """Refuse to add rows to a table that is not what its loads left; to replace all of its rows is no harm.
@@ -169,10 +169,11 @@ class DeltaLake:
             Rejected: it is another table, another program took rows of loads back, or the table forbids the load.
         """
         require_writable(table, plan)
-        if plan.strategy is not Strategy.OVERWRITE and (reason := self._estrangement(table)):
+        if plan.strategy is not Strategy.OVERWRITE and (reason := self.estrangement(table)):
             raise Rejected(f"{self.contract.table}: {reason}, or replace it with --full-refresh")
 
-    def _estrangement(self, table: DeltaTable) -> str | None:
+    def estrangement(self, table: DeltaTable) -> str | None:
+        """Return in words why the table is not what its loads left, or None when it is."""
         return estrangement(self.folder, table, table.transaction_version(self._app))
 
     # -- what is committed ------------------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ class DeltaLake:
         Raises:
             StagedSetChanged: the load id is recorded with another digest.
         """
-        if self._estrangement(table):
+        if self.estrangement(table):
             return None
         mark = table.transaction_version(f"{self._app}/{plan.sequence:08d}")
         if mark is None:
@@ -196,6 +197,8 @@ class DeltaLake:
         if mark != mark_of(plan.digest):
             raise set_changed(plan)
         entry = read_entry(self.folder, plan.sequence)
+        if entry is None and plan.sequence <= floor_of(self.folder):
+            return LoadResult(plan.load_id, plan.digest, plan.rows, 0)  # the ledger has forgotten its counts
         if entry is None or entry.table_id not in ("", table_id(table)):
             entry = self._fill_in(table, plan)
         return entry.result if entry is not None else LoadResult(plan.load_id, plan.digest, plan.rows, 0)
@@ -216,14 +219,16 @@ class DeltaLake:
 
     def is_blank(self) -> bool:
         """Tell whether the table was created and never got a file."""
-        table = self.open()
-        return table is None or not self.referenced(table)
+        with self.handles.lent(self.folder) as table:
+            return table is None or not self.referenced(table)
 
     def clear_attempts(self) -> list[Attempt]:
         """Clear what finished attempts left; return the attempts that may still be alive."""
-        table = self.open()
-        if table is None:
-            return []
+        with self.handles.lent(self.folder) as table:
+            return [] if table is None else self.clear_attempts_of(table)
+
+    def clear_attempts_of(self, table: DeltaTable) -> list[Attempt]:
+        """Clear what attempts left that are finished in this version of the table; return those that may be alive."""
         return sweep(self.folder, lambda number: self.is_done(table, number), lambda: self.referenced(table))
 
     def is_empty(self, table: DeltaTable) -> bool:
@@ -374,12 +379,6 @@ class DeltaLake:
         if isinstance(self.folder, LocalFolder):
             table.update_incremental()
             self.folder.sync(f"{LOG}/{version:020d}.json" for version in range(before + 1, table.version() + 1))
-
-    def checkpoint(self, table: DeltaTable) -> None:
-        """Write a checkpoint and drop expired log files every hundred versions."""
-        if table.version() % CHECKPOINT_EVERY == 0:
-            table.create_checkpoint()
-            table.cleanup_metadata()
 
     def remove(self) -> None:
         """Delete the table's files and its log, newest version first, so that no crash leaves a broken one."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 from ownlens_plugins.api import Destination, LoadPlan, LoadResult, new_attempt
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.faults import reach
-from ownlens_plugins.powers import SliceCounts
+from ownlens_plugins.powers import Chore, SliceCounts, Upkeep
 
 from .bucket import Bucket
 from .config import S3Config, S3Options, lake_options
@@ -24,7 +25,9 @@ from .failures import explain, explained
 from .files import FileTable, require_overwrite
 from .folder import TableFolder, table_folder
 from .formats import replaced_table
+from .handles import Handles
 from .ledger import announce, attempts, logger
+from .maintenance import maintain_delta, maintain_files
 from .paths import layout_of
 from .session import DeltaSession, FileSession, LakeSession
 
@@ -41,6 +44,14 @@ class S3Destination(Destination[S3Config, S3Options]):
     strategies = frozenset({Strategy.APPEND, Strategy.UPSERT, Strategy.OVERWRITE})
     follows_deletes: ClassVar[bool] = True
 
+    @cached_property
+    def _handles(self) -> Handles:
+        return Handles()
+
+    def close(self) -> None:
+        """Let go of the tables that are kept open."""
+        self._handles.clear()
+
     def find_commit(self, plan: LoadPlan) -> LoadResult | None:
         options = lake_options(plan)
         with explained(plan.table, "look for the load"):
@@ -53,8 +64,8 @@ class S3Destination(Destination[S3Config, S3Options]):
         if options.format != "delta":
             return self.file_table(plan.contract, options).recorded(plan)
         lake = self.delta(plan.contract, options)
-        table = lake.open()
-        return None if table is None else lake.recorded(table, plan)
+        with self._handles.lent(lake.folder) as table:
+            return None if table is None else lake.recorded(table, plan)
 
     def _finish(self, plan: LoadPlan, options: S3Options) -> None:
         """Clear what a crash after the commit left; the load itself is complete, so failing here changes nothing."""
@@ -82,11 +93,12 @@ class S3Destination(Destination[S3Config, S3Options]):
         replaced = replaced_table(plan, lake, other)
         table = lake.prepare(plan)
         merges = plan.strategy is Strategy.UPSERT and (keys_only(plan) or not lake.is_empty(table))
-        crashed = bool(lake.clear_attempts())
+        crashed = bool(lake.clear_attempts_of(table))
         return DeltaSession(
             self.config,
             plan,
             lake,
+            table,
             announce(lake.folder, plan.sequence, new_attempt()),
             streams=merges or lake.shape.streams(table, plan),
             others=crashed,
@@ -109,8 +121,9 @@ class S3Destination(Destination[S3Config, S3Options]):
         with explained(contract.table, "read the table"):
             if options.format == "delta":
                 lake = self.delta(contract, options)
-                if table := lake.open():
-                    yield from lake.read(table)
+                with self._handles.lent(lake.folder) as table:
+                    if table is not None:
+                        yield from lake.read(table)
             else:
                 files = self.file_table(contract, options)
                 if current := files.current():
@@ -122,8 +135,8 @@ class S3Destination(Destination[S3Config, S3Options]):
         with explained(plan.table, "count the rows"):
             if options.format == "delta":
                 lake = self.delta(plan.contract, options)
-                table = lake.open()
-                return SliceCounts(0, 0) if table is None else count_delta(table, plan, lake.layout)
+                with self._handles.lent(lake.folder) as table:
+                    return SliceCounts(0, 0) if table is None else count_delta(table, plan, lake.layout)
             files = self.file_table(plan.contract, options)
             current = files.current()
             return SliceCounts(0, 0) if current is None else count_files(files, current, plan)
@@ -138,6 +151,14 @@ class S3Destination(Destination[S3Config, S3Options]):
         with explained(contract.table, "look for the newest load"):
             tables = self.delta(contract, options), self.file_table(contract, options)
             return max(table.position() or 0 for table in tables)
+
+    def maintain(self, upkeep: Upkeep) -> Sequence[Chore]:
+        """Let old rows go, merge small files, and delete what no reader, no attempt and no ledger needs."""
+        options = S3Options.model_validate(upkeep.options.model_dump())
+        with explained(upkeep.contract.table, "maintain the table"):
+            if options.format == "delta":
+                return list(maintain_delta(self.delta(upkeep.contract, options), upkeep))
+            return list(maintain_files(self.file_table(upkeep.contract, options), upkeep))
 
     def check(self) -> None:
         """Reach the lake's root and, on a local folder, write to it."""
@@ -154,7 +175,7 @@ class S3Destination(Destination[S3Config, S3Options]):
 
     def delta(self, contract: TableContract, options: S3Options) -> DeltaLake:
         """Return the contract's table as a Delta table, whether it is there or not."""
-        return DeltaLake(self.folder(contract), contract, options)
+        return DeltaLake(self.folder(contract), contract, options, self._handles)
 
     def file_table(self, contract: TableContract, options: S3Options) -> FileTable:
         """Return the contract's table as a Parquet or JSON table, whether it is there or not."""

@@ -190,14 +190,27 @@ def sweep(folder: TableFolder, is_done: Callable[[int], bool], kept: Callable[[]
     for, and the folder only listed, when there is a marker of a finished attempt.
     """
     folder.clear_drafts([LEDGER, ATTEMPTS, MANIFESTS, LOG])
-    horizon = datetime.now(UTC) - DEAD_AFTER
     marks = attempts(folder)
-    over = [mark for mark in marks if is_done(mark.sequence) or mark.started < horizon]
-    if over:
-        gone = _files_of(folder, {(mark.sequence, mark.attempt) for mark in over}) - set(kept())
-        folder.delete(sorted(gone))
-        folder.delete([mark.name for mark in over])
+    over = _over(marks, is_done)
+    folder.delete(_left_by(folder, over, kept))
+    folder.delete([mark.name for mark in over])
     return [mark for mark in marks if mark not in over]
+
+
+def leftovers(folder: TableFolder, is_done: Callable[[int], bool], kept: Callable[[], Collection[str]]) -> list[str]:
+    """Return the files that `sweep` would delete."""
+    return _left_by(folder, _over(attempts(folder), is_done), kept)
+
+
+def _over(marks: Sequence[Attempt], is_done: Callable[[int], bool]) -> list[Attempt]:
+    horizon = datetime.now(UTC) - DEAD_AFTER
+    return [mark for mark in marks if is_done(mark.sequence) or mark.started < horizon]
+
+
+def _left_by(folder: TableFolder, over: Sequence[Attempt], kept: Callable[[], Collection[str]]) -> list[str]:
+    if not over:
+        return []
+    return sorted(_files_of(folder, {(mark.sequence, mark.attempt) for mark in over}) - set(kept()))
 
 
 def discard(folder: TableFolder, marker: Attempt) -> None:

@@ -9,7 +9,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from ownlens_plugins.api import LoadPlan, LoadResult, LoadSession, PartWriter, Receipt
@@ -24,6 +23,7 @@ from .failures import cause_of, explain
 from .files import FileTable
 from .folder import TableFolder
 from .formats import AnyTable
+from .handles import Handle
 from .identity import table_id
 from .ledger import Attempt, LedgerEntry, discard, new_entry, overtaken, write_entry
 from .writer import FileWriter, MergeWriter, require_all
@@ -180,6 +180,7 @@ class DeltaSession(LakeSession):
         config: S3Config,
         plan: LoadPlan,
         lake: DeltaLake,
+        table: Handle,
         marker: Attempt,
         *,
         streams: bool,
@@ -188,6 +189,7 @@ class DeltaSession(LakeSession):
     ) -> None:
         super().__init__(config, plan, lake.folder, marker, others=others, replaced=replaced)
         self._lake = lake
+        self._handle: Handle | None = table
         self._streams = streams
 
     @property
@@ -207,7 +209,7 @@ class DeltaSession(LakeSession):
                 time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.01 * 2**turn)))
         raise CommitUnknown(f"{self.plan.table}: s3 had too many concurrent commits to this table; run it again")
 
-    def _commit_on(self, table: DeltaTable, receipts: Sequence[Receipt]) -> LedgerEntry:
+    def _commit_on(self, table: Handle, receipts: Sequence[Receipt]) -> LedgerEntry:
         before = table.version()
         entry = replace(self._new_entry(), table_id=table_id(table), table_version=before)
         files = None if self._streams else self._files(receipts)
@@ -233,18 +235,25 @@ class DeltaSession(LakeSession):
 
     def _clear_table(self) -> None:
         table = self._table()
-        self._lake.checkpoint(table)
         if self._others:
-            self._lake.clear_attempts()
+            self._lake.clear_attempts_of(table)
+        # After a checkpoint a new handle is cheaper: this one would go on reading every commit since it was opened.
+        if not table.checkpoint():
+            self._lake.handles.give(self.folder, table)
+        self._handle = None  # it is lent to others from here on
 
     def _referenced(self) -> set[str]:
         return self._lake.referenced(self._table())
 
-    def _table(self) -> DeltaTable:
-        table = self._lake.open()
-        if table is None:
+    def _table(self) -> Handle:
+        """Return the newest version of the table, in the one handle of this session.
+
+        Called before each look that a commit relies on, and never between that look and the commit.
+        """
+        self._handle = self._lake.handles.newest(self.folder, self._handle)
+        if self._handle is None:
             raise Retryable(f"{self.plan.table}: the table in s3 was removed during the load; run it again")
-        return table
+        return self._handle
 
 
 def _paths(receipts: Sequence[Receipt]) -> set[str]:

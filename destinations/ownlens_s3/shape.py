@@ -52,7 +52,7 @@ class Shape:
             return True
         self._require_key(plan, position)
         if not complete_features(table):
-            self._require_layout(table)
+            self.require_layout(table)
             needed = changes(self.contract, self._columns(table))
             if not needed:
                 return True
@@ -86,7 +86,12 @@ class Shape:
             return bool(constraints(table)) or has_deletion_vectors(table)
         return is_guarded(table)
 
-    def _require_layout(self, table: DeltaTable) -> None:
+    def require_layout(self, table: DeltaTable) -> None:
+        """Refuse a table that is partitioned in another way than the contract asks for.
+
+        Raises:
+            Rejected: naming both.
+        """
         there = list(table.metadata().partition_columns)
         if there != partition_columns(self.layout):
             raise Rejected(

@@ -88,8 +88,8 @@ def test_the_oldest_day_is_the_one_that_retention_leaves(local: S3Destination, t
     today = datetime.now(UTC).date()
     for partition, options, oldest in (
         ("day", {}, None),
-        ("day", {"retention_days": 30}, today - timedelta(days=30)),
-        ("month", {"retention_days": 30}, (today - timedelta(days=30)).replace(day=1)),
+        ("day", {"retention_days": 30}, today - timedelta(days=29)),
+        ("month", {"retention_days": 30}, (today - timedelta(days=29)).replace(day=1)),
     ):
         loader = Loader(local, contract_of("append", partition=partition, options=options), tmp_path)
         assert local.kept_since(loader.plan(1, loader.rows(0))) == oldest

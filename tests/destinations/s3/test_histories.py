@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import pytest
 from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.faults import POINTS
+from ownlens_plugins.powers import Upkeep
 from ownlens_plugins.testing.machine import Subject, run_histories
 from ownlens_s3.config import S3Config
 from ownlens_s3.destination import S3Destination
-from ownlens_s3.maintenance import clean
 
 from . import test_conformance as suites
 
@@ -31,8 +32,7 @@ def test_any_history(kind: type[suites.LakeSuite], strategy: Strategy) -> None:
     suite = kind()
 
     def vacuum(destination: Any, plan: LoadPlan) -> None:
-        if kind is suites.TestDelta:
-            clean(destination.delta(plan.contract, plan.options))
+        destination.maintain(Upkeep(plan.contract, plan.options, 0, date(2026, 1, 1)))
 
     def opened(folder: Path) -> S3Destination:
         return S3Destination(S3Config(uri=str(folder / "lake")))

@@ -41,5 +41,7 @@ GRANT CREATE ON SCHEMA :"schema" TO :"loader";
 --     upsert, on_conflict update           GRANT SELECT, INSERT, UPDATE ON public.t TO loader;
 --     overwrite, and every full refresh    GRANT SELECT, INSERT, UPDATE, DELETE ON public.t TO loader;
 --     upsert with deletes: follow          GRANT SELECT, INSERT, UPDATE, DELETE ON public.t TO loader;
+--     retention_days, with its strategy's  GRANT DELETE ON public.t TO loader;
+--     the same where others reference t    GRANT UPDATE, DELETE ON public.t TO loader;
 --
 -- Deleting looks for rows that still reference those that go: it needs SELECT on the tables with foreign keys to t.

@@ -85,12 +85,12 @@ class Counting:
 def bounds(value: str, type_: LogicalType, touched: TouchedSlice) -> Iterator[str]:
     """Yield the conditions that a value of a date or time lies in a touched slice."""
     after = None if touched.last == date.max else touched.last + timedelta(days=1)
-    yield f"{value} >= {_moment(touched.first, type_)}"
+    yield f"{value} >= {moment_of(touched.first, type_)}"
     if after is not None:
-        yield f"{value} < {_moment(after, type_)}"
+        yield f"{value} < {moment_of(after, type_)}"
 
 
-def _moment(day: date, type_: LogicalType) -> str:
+def moment_of(day: date, type_: LogicalType) -> str:
     """Return the beginning of a day as a constant of the column's type; days of timestamps are days of UTC."""
     if type_.kind is Kind.DATE:
         return f"date {sql.literal(day.isoformat())}"

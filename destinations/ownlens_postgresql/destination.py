@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from typing import ClassVar
 
@@ -16,9 +16,9 @@ from ownlens_plugins.api import Destination, LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import CommitUnknown, Rejected, Retryable
 from ownlens_plugins.faults import reach
-from ownlens_plugins.powers import SliceCounts, SqlValidationTarget
+from ownlens_plugins.powers import Chore, SliceCounts, SqlValidationTarget, Upkeep
 
-from . import kept, sql
+from . import kept, maintenance, sql
 from .applying import Applying
 from .catalog import tables_named
 from .columns import as_contract
@@ -213,9 +213,16 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         with self._database.transaction(self._database.context(plan.table), reading=True) as connection:
             return Counting(connection, self.config.db_schema, self._ledger, plan).count()
 
-    def kept_since(self, plan: LoadPlan) -> date | None:  # noqa: ARG002  # the same for every table
-        """Return None: nothing here leaves a table by its age."""
-        return None
+    def kept_since(self, plan: LoadPlan) -> date | None:
+        """Return the oldest day that maintenance leaves in the table; None when it keeps everything."""
+        days = plan.options.retention_days
+        if days is None or plan.contract.partition_by is None:
+            return None
+        return datetime.now(UTC).date() - timedelta(days=days - 1)
+
+    def maintain(self, upkeep: Upkeep) -> Sequence[Chore]:
+        """Delete old rows that nothing references, prune quarantine and ledger, and analyse what changed."""
+        return maintenance.maintain(self._database, self.config, self._ledger, upkeep)
 
     def check(self) -> None:
         """Connect and return.

@@ -67,6 +67,10 @@ class Ledger:
         """Tell whether the ledger is there, with all that this version needs of it."""
         return _DEFINITIONS.keys() <= self._present(connection) and not self._lacking(connection)
 
+    def has_loads(self, connection: Connection) -> bool:
+        """Tell whether any version's ledger is there."""
+        return {"loads", "tables"} <= self._present(connection)
+
     def create(self, connection: Connection) -> None:
         """Create the schema and its tables where they are missing, in the caller's transaction."""
         if not schema_exists(connection, self.schema):

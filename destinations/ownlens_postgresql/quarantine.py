@@ -94,6 +94,23 @@ class Quarantine:
             slow=True,
         )
 
+    def count_where(self, connection: Connection, table: str, condition: str) -> int:
+        """Count the quarantined rows of a table that meet a condition on `q.staged_row`."""
+        query = (
+            f"SELECT count(*) FROM {self.relation} AS q WHERE q.table_schema = $1::text "
+            f"AND q.table_name = $2::text AND {condition}"
+        )
+        return int(connection.run(query, *self._place(table), slow=True)[0][0])
+
+    def forget_where(self, connection: Connection, table: str, condition: str) -> int:
+        """Delete them, and return how many they were."""
+        return connection.change(
+            f"DELETE FROM {self.relation} AS q WHERE q.table_schema = $1::text "
+            f"AND q.table_name = $2::text AND {condition}",
+            *self._place(table),
+            slow=True,
+        )
+
     def forget_table(self, connection: Connection, table: str) -> None:
         """Delete all quarantined rows of a table."""
         connection.run(

@@ -66,6 +66,14 @@ class Spared:
         )
         return int(connection.run(f"SELECT count(*) {stays}", slow=True)[0][0])
 
+    def forget_absent(self, connection: Connection, table: str, contract: TableContract) -> None:
+        """Forget rows that the table, qualified and quoted, no longer holds."""
+        connection.run(
+            f"DELETE FROM {self.relation} AS q WHERE {self._of_table(contract.table)} "
+            f"AND NOT EXISTS (SELECT FROM {table} AS t WHERE {sql.same_stored_key(contract, 'q.row_key', 't')})",
+            slow=True,
+        )
+
     def forget_table(self, connection: Connection, table: str) -> None:
         """Forget all rows of a table."""
         connection.run(f"DELETE FROM {self.relation} AS q WHERE {self._of_table(table)}")

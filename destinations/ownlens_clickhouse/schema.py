@@ -96,9 +96,23 @@ def require_alike(target: Target, stage: str) -> None:
 
 def _found(target: Target) -> Shape:
     shape = find_shape(target.store, target.table)
-    if shape is None:
-        raise Retryable(f"{target.table}: clickhouse: somebody dropped the table while it was loaded; run it again")
-    return shape
+    if shape is not None:
+        return shape
+    if _is_detached(target):
+        # CREATE TABLE IF NOT EXISTS says nothing of it, and makes none.
+        raise Rejected(
+            f"{target.table}: clickhouse table {target.name} is detached, so that no other can be made; "
+            f"run ATTACH TABLE {target.name}"
+        )
+    raise Retryable(f"{target.table}: clickhouse: somebody dropped the table while it was loaded; run it again")
+
+
+def _is_detached(target: Target) -> bool:
+    query = "SELECT count() FROM system.detached_tables WHERE database = {database:String} AND table = {table:String}"
+    try:
+        return target.store.rows(query, database=target.store.database, table=target.table) != [(0,)]
+    except ClickHouseError:  # an older server, or one that does not let this user look
+        return False
 
 
 def _copied(column: StoredColumn) -> ColumnDefinition:

@@ -135,6 +135,23 @@ def primary_key(connection: Connection, oid: int) -> str | None:
     return rows[0][0] if rows else None
 
 
+def keys_over(connection: Connection, oid: int, columns: Iterable[str]) -> list[tuple[str, str]]:
+    """Return what keeps columns not null, each with the end of the ALTER TABLE that takes it away."""
+    return [(what, change) for what, change in connection.run(_KEYS_OVER, oid, json.dumps([*columns]))]
+
+
+_KEYS_OVER = """
+SELECT CASE WHEN i.indisprimary THEN 'the primary key ' ELSE 'the replica identity ' END || n.name,
+    CASE WHEN i.indisprimary THEN 'DROP CONSTRAINT ' || n.name ELSE 'REPLICA IDENTITY FULL' END
+FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+CROSS JOIN LATERAL (SELECT quote_ident(c.relname)) AS n(name)
+WHERE i.indrelid = $1::bigint::oid AND (i.indisprimary OR i.indisreplident) AND EXISTS (
+    SELECT FROM pg_attribute AS a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+    AND $2::text::jsonb ? a.attname::text)
+ORDER BY 1
+"""
+
+
 def rules_of(connection: Connection, oid: int) -> list[str]:
     """Return the names, quoted, of the rules that act in place of or beside a load's statements."""
     return [name for (name,) in connection.run(_RULES, oid)]

@@ -16,6 +16,7 @@ from .catalog import (
     ExistingTable,
     inherited_from,
     key_risks,
+    keys_over,
     partition_columns,
     rules_of,
     storage_risks,
@@ -190,15 +191,29 @@ class Fitting:
 
     def _required_problems(self) -> Iterator[Problem]:
         """Columns of others: those that left the contract are relaxed."""
-        for name, found in self.existing.columns.items():
-            if name in self.contract.column_names or name in self.former or not found.required or found.filled:
-                continue
-            change = f"ALTER TABLE {self.table} ALTER COLUMN {sql.quote(name)}"
+        asked = [name for name, found in self.existing.columns.items() if self._is_asked_for(name, found)]
+        # First: a column of these takes no NULL.
+        for what, change in keys_over(self.connection, self.existing.oid, asked):
             yield Problem(
-                f"requires column {name!r}, which the contract lacks",
-                f"{change} {'TYPE ' + found.type if found.domain else 'DROP NOT NULL'}",
+                f"has {what} over a column that the contract lacks",
+                f"ALTER TABLE {self.table} {change}",
                 "add it there",
             )
+        for name in asked:
+            found = self.existing.columns[name]
+            column = f"ALTER COLUMN {sql.quote(name)}"
+            loosened = (
+                f"{column} TYPE {found.type}, {column} DROP NOT NULL" if found.domain else f"{column} DROP NOT NULL"
+            )
+            yield Problem(
+                f"requires column {name!r}, which the contract lacks",
+                f"ALTER TABLE {self.table} {loosened}",
+                "add it there",
+            )
+
+    def _is_asked_for(self, name: str, found: ExistingColumn) -> bool:
+        known = name in self.contract.column_names or name in self.former
+        return not known and found.required and not found.filled
 
     # --- what a full refresh, or a change of columns, cures
 

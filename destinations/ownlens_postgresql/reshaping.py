@@ -157,7 +157,9 @@ class Reshaping:
 
     def _outdated(self) -> list[str]:
         """Return the checks of labels that the contract does not have: those of columns that left it go with these."""
-        kept = {labels_constraint(column) for column in self.contract.columns if column.type.kind is Kind.ENUM}
+        # A check stands in the way of another type; `finish` makes it again.
+        steady = [column for column in self.contract.columns if column not in self.converted]
+        kept = {labels_constraint(column) for column in steady if column.type.kind is Kind.ENUM}
         checks = label_checks(self.connection, self.existing.oid)
         return [check.name for check in checks if check.name not in kept and (self.whole or check.column in self.gone)]
 

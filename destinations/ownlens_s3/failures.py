@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
@@ -24,6 +25,10 @@ _VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\S*\d\S*")
 _LONGEST = 160
 # The words of delta-rs's store for a file that the log names.
 _LOST_FILE = re.compile(r"object at location \S+\.parquet not found", re.IGNORECASE)
+
+# The words of delta-rs for a log that is cut, spoilt or incomplete.
+_DAMAGED = re.compile(r"Json error|No table metadata or protocol|log segment|contiguous", re.IGNORECASE)
+_MOVE_AWAY = "move the table's folder away, and load it with --full-refresh"
 
 
 @contextmanager
@@ -56,6 +61,10 @@ def explain(error: Exception, table: str, doing: str) -> OwnLensError:
             f"{table}: s3 could not {doing}: the table has a feature that only other programs know "
             f"({found[1] or found[2]}); drop it there, or delete the folder of the table"
         )
+    if isinstance(error, JSONDecodeError):
+        return Rejected(
+            f"{table}: s3 could not {doing}: a file in the table's folder _ownlens is damaged; {_MOVE_AWAY}"
+        )
     known = storage_failures.explain(error, f"{table}: s3 could not {doing}", _LAKE)
     return _of_delta(error, table, doing) if _is_unknown(known) and isinstance(error, DeltaError) else known
 
@@ -65,8 +74,9 @@ def _is_unknown(error: OwnLensError) -> bool:
 
 
 def _of_delta(error: DeltaError, table: str, doing: str) -> Rejected:
+    # No load can look for itself in a log that cannot be read, so a full refresh would meet the same.
+    fix = _MOVE_AWAY if _DAMAGED.search(str(error)) else "replace it with --full-refresh"
     said = " ".join(_VALUES.sub("…", str(error)).split("Preview of")[0].split())[:_LONGEST]
     return Rejected(
-        f"{table}: s3 could not {doing}: delta-rs says {said!r}; mend the table with the program that made it, or "
-        "replace it with --full-refresh"
+        f"{table}: s3 could not {doing}: delta-rs says {said!r}; mend the table with the program that made it, or {fix}"
     )

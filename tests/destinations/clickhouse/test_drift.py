@@ -216,6 +216,22 @@ def test_a_view_is_refused_with_its_kind(loads: Loads) -> None:
     loads.again(_plan(loads, contract, _rows(contract, first=0), refresh=True))
 
 
+@pytest.mark.parametrize("refresh", [False, True], ids=["load", "refresh"])
+def test_a_detached_table_is_called_so(loads: Loads, refresh: bool) -> None:
+    """It is in no list of tables, and yet its name is taken."""
+    contract = _contract({}, EVOLVE)
+    loads.load(contract, _rows(contract, first=0))
+    loads.run(f"DETACH TABLE {loads.store.name('samples')} PERMANENTLY")
+    rows = _rows(contract, first=10)
+    plan = _plan(loads, contract, rows, refresh=True) if refresh else loads.plan(contract, rows, sequence=2)
+    with pytest.raises(Rejected, match="is detached, so that no other can be made; run ATTACH TABLE") as caught:
+        loads.again(plan)
+    loads.run(str(caught.value).rpartition("run ")[2])
+    loads.again(plan)
+    old = [] if refresh else _rows(contract, first=0)
+    assert loads.landed(contract) == loads.staged(contract, old, rows)
+
+
 def test_a_dropped_column_that_something_is_made_of(loads: Loads) -> None:
     before, after = _contract(_columns(value="int32"), EVOLVE), _contract({}, DROP)
     loads.load(before, _rows(before, first=0))

@@ -124,6 +124,19 @@ UNFIT: dict[str, tuple[str, str]] = {
         f"CREATE TABLE words ({TYPES}, PRIMARY KEY (id), more int NOT NULL, yet text NOT NULL)",
         "requires column 'more', which the contract lacks; it requires column 'yet'",
     ),
+    "primary key of its own": (
+        f'CREATE TABLE words (number uuid CONSTRAINT "its own" PRIMARY KEY, {TYPES}, UNIQUE (id))',
+        "requires column 'number', which the contract lacks",
+    ),
+    "primary key of two columns of its own": (
+        f"CREATE TABLE words (a int, b int, {TYPES}, UNIQUE (id), PRIMARY KEY (a, b))",
+        "requires column 'a', which the contract lacks; it requires column 'b'",
+    ),
+    "replica identity of its own": (
+        f"CREATE TABLE words (number uuid NOT NULL CONSTRAINT u UNIQUE, {TYPES}, PRIMARY KEY (id))|"
+        "ALTER TABLE words REPLICA IDENTITY USING INDEX u",
+        "requires column 'number', which the contract lacks",
+    ),
     "divided by another column": (
         "CREATE TABLE words (id bigint, n int, t text, updated_at timestamptz NOT NULL) PARTITION BY LIST (id)|"
         "CREATE TABLE part PARTITION OF words DEFAULT",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pytest
 
 from ownlens_plugins.contracts import Strategy, TableContract
@@ -247,6 +248,19 @@ def test_a_table_that_others_made_takes_a_full_refresh_first(either: Store) -> N
     assert refreshed(either, NUMBER, rows, 1).inserted == 3
     assert either.landed(NUMBER) == either.staged(rows, NUMBER)
     assert "more" in columns_of(either)
+
+
+@pytest.mark.parametrize("kind", ["character(3)", "theirs", "varchar(9)"])
+def test_our_own_check_of_labels_does_not_stand_in_the_way(either: Store, kind: str) -> None:
+    """Somebody gave the column of an enum another type."""
+    labelled = contract_of(columns(v="enum(a, b)?"))
+    rows = [{**row, "v": "a"} for row in rows_of(labelled, range(1, 5), OLD)]
+    either.load(rows, contract=labelled)
+    run(either, f"DROP DOMAIN IF EXISTS theirs|CREATE DOMAIN theirs AS char(3)|ALTER TABLE samples ALTER v TYPE {kind}")
+    refreshed(either, labelled, rows, 2)
+    assert either.landed(labelled) == either.staged(rows, labelled)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        either.sql("UPDATE samples SET v = 'c'")
 
 
 def test_the_position_is_the_highest_sequence(either: Store) -> None:

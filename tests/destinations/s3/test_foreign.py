@@ -206,6 +206,39 @@ def test_a_feature_that_nobody_knows_yet(local: S3Destination, tmp_path: Path) -
     loader.require(rows(loader, 1))
 
 
+def _spoil(folder: Path, what: str) -> None:
+    log = folder / "_delta_log"
+    if what == "first commit gone":
+        (log / f"{0:020d}.json").unlink()
+    elif what == "commit cut":
+        (log / f"{1:020d}.json").write_text('{"add": {"pa')
+    elif what == "commit in the middle gone":
+        (log / f"{1:020d}.json").unlink()
+    else:
+        for entry in (folder / "_ownlens").rglob("*.json"):
+            entry.write_text("{")
+
+
+@pytest.mark.parametrize(
+    "what", ["first commit gone", "commit cut", "commit in the middle gone", "ledger", "manifest of parquet"]
+)
+def test_a_damaged_table_says_what_gets_through(local: S3Destination, tmp_path: Path, what: str) -> None:
+    """A full refresh does not: it looks for its own mark, too."""
+    loader = loader_of(local, tmp_path, "append")
+    if "parquet" in what:
+        versions = {"partition_by": "at", "version_by": "at", "cursor": "at"}
+        loader = Loader(local, contract_of("overwrite", "parquet", "none", columns=COLUMNS, **versions), tmp_path)
+    for number in (1, 2, 3):
+        loader.load(number, rows(loader, number))
+    folder = Path(uri(loader))
+    _spoil(folder, what)
+    with pytest.raises(Rejected, match="move the table's folder away, and load it with --full-refresh"):
+        loader.load(4, rows(loader, 4))
+    shutil.move(folder, tmp_path / "away")
+    load(local, refresh(loader.plans[4]))
+    loader.require(rows(loader, 4))
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_table_that_takes_appends_only(local: S3Destination, tmp_path: Path, strategy: str) -> None:
     loader = loader_of(local, tmp_path, strategy)

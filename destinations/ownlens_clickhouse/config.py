@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -70,7 +70,9 @@ class ClickHouseOptions(DestinationOptions):
     partition: Literal["none", "day", "month"] = "none"
     order_by: tuple[str, ...] = Field(default=(), description="Sorting key; the contract's key when absent.")
     codec: Mapping[str, str] = Field(default_factory=dict, description="Compression by column, e.g. 'Delta, ZSTD'.")
-    ttl_days: int | None = Field(default=None, ge=1, description="Days after partition_by when a row may go.")
+    ttl_days: int | None = Field(
+        default=None, ge=1, description="An older word for retention_days, which it overrides: the table's TTL."
+    )
     low_cardinality: tuple[str, ...] = Field(default=(), description="Columns kept as dictionaries.")
     uuid_as: Literal["uuid", "string"] = "uuid"
     replicated: bool = Field(
@@ -81,6 +83,14 @@ class ClickHouseOptions(DestinationOptions):
         min_length=1,
         description="Make tables ON CLUSTER of this name; needs replicated.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_retention(cls, given: Any) -> Any:
+        # The contract's own field may be there too; only this block can hold the older word, and a block counts more.
+        if isinstance(given, Mapping) and given.get("ttl_days") is not None:
+            return {**given, "retention_days": given["ttl_days"]}
+        return given
 
     @field_validator("codec")
     @classmethod

@@ -53,6 +53,11 @@ def covered(plan: LoadPlan) -> str | None:
     return f"({' OR '.join(spans)})" if spans else "false"
 
 
+def before(contract: TableContract, day: date) -> str:
+    """Return the condition of the rows of the days before that one."""
+    return f"{_day(contract, str(contract.partition_by))} < toDate32({sql.literal(day.isoformat())})"
+
+
 def _day(contract: TableContract, column: str) -> str:
     name = sql.identifier(column)
     return name if contract.column(column).type.kind is Kind.DATE else f"toDate32({name})"

@@ -168,10 +168,10 @@ def _partition(contract: TableContract, options: ClickHouseOptions) -> str | Non
 
 
 def _ttl(contract: TableContract, options: ClickHouseOptions) -> str | None:
-    if options.ttl_days is None or contract.partition_by is None:
+    if options.retention_days is None or contract.partition_by is None:
         return None
     # No conversion to DateTime, which would wrap a day after 2106 into the past and drop its rows.
-    return f"{sql.identifier(contract.partition_by)} + toIntervalDay({options.ttl_days})"
+    return f"{sql.identifier(contract.partition_by)} + toIntervalDay({options.retention_days})"
 
 
 def _problems(plan: LoadPlan, options: ClickHouseOptions) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
@@ -12,9 +13,9 @@ from ownlens_plugins import faults
 from ownlens_plugins.api import Destination, LoadPlan, LoadResult, LoadSession, new_attempt
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import OwnLensError, Rejected
-from ownlens_plugins.powers import SliceCounts, SqlValidationTarget
+from ownlens_plugins.powers import Chore, SliceCounts, SqlValidationTarget, Upkeep
 
-from . import attempts, covering, reading, schema, settling, sql, staging
+from . import attempts, covering, maintenance, reading, schema, settling, sql, staging
 from .attempts import Internal, parse
 from .client import Store
 from .config import ClickHouseConfig, ClickHouseOptions
@@ -141,11 +142,18 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
 
     def kept_since(self, plan: LoadPlan) -> date | None:
         """Return the oldest day whose rows are not past the table's TTL; tomorrow where that is not by days alone."""
-        days = _options(plan).ttl_days
+        days = _options(plan).retention_days if plan.contract.partition_by else None
         if days is None:
             with reported(self.config, plan.table):
                 days = reading.days_kept(self._target(plan))
         return None if days is None else datetime.now(UTC).date() - timedelta(days=days - 1)
+
+    def maintain(self, upkeep: Upkeep) -> Sequence[Chore]:
+        """Delete old rows, merge parts that ClickHouse left unmerged, drop leftovers, and prune the ledger."""
+        contract, options = upkeep.contract, cast(ClickHouseOptions, upkeep.options)
+        plan = LoadPlan(contract, self.name, options.strategy, options, upkeep.settled, digest="", parts=())
+        with reported(self.config, contract.table):
+            return maintenance.maintain(self._target(plan), upkeep)
 
     def release_validation_target(self, target: SqlValidationTarget) -> None:
         """Drop the view that `validation_target` made."""

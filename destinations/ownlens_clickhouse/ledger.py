@@ -2,6 +2,8 @@
 
 The ledger row is written when all rows of a load are visible. It names the table that they are in by UUID, and the
 table's life: a table that was dropped and made again begins a new one, in which no load is applied yet.
+
+Entries that maintenance forgets leave a floor: an entry without a load id that counts the rows they have left.
 """
 
 from __future__ import annotations
@@ -95,6 +97,7 @@ _TYPES = {
 _COLUMNS = {field.name: _TYPES[str(field.type)] for field in fields(Entry)}
 # What ledgers have gained since the first version; rows from before have 0 there.
 _GAINED = ("life", "target")
+_LAST = 2**64 - 1
 _NAMES = ", ".join(f"`{name}`" for name in _COLUMNS)
 
 
@@ -137,6 +140,16 @@ class Ledger:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._name = store.name(LEDGER)
+
+    @property
+    def name(self) -> str:
+        """The quoted name of the ledger's table, with its database."""
+        return self._name
+
+    @property
+    def table(self) -> str:
+        """The bare name of the ledger's table."""
+        return LEDGER
 
     def create(self, *, replicated: bool = False, cluster: str | None = None) -> None:
         """Create the ledger if absent, with all columns. The first table that is loaded decides where it is."""
@@ -181,7 +194,10 @@ class Ledger:
     def entry(self, table: str, life: int, sequence: int) -> Entry | None:
         """Return one load of one life of a table; None when it was not applied then."""
         return self._entry(
-            "AND `life` = {life:UInt64} AND `sequence` = {sequence:UInt64}", table=table, life=life, sequence=sequence
+            "AND `life` = {life:UInt64} AND `sequence` = {sequence:UInt64} AND `load_id` != ''",
+            table=table,
+            life=life,
+            sequence=sequence,
         )
 
     def _entry(self, rest: str, /, **values: Any) -> Entry | None:
@@ -189,13 +205,15 @@ class Ledger:
         rows = self._store.rows(query, **values)
         return entry_of(dict(zip(_COLUMNS, rows[0], strict=True))) if rows else None
 
-    def expected_rows(self, table: str, life: int) -> int:
+    def expected_rows(self, table: str, life: int, *, up_to: int | None = None) -> int:
         """Return how many rows a table shows by what its loads have counted; rows that expired are among them."""
         counted = self._store.rows(
-            "SELECT `strategy`, `inserted`, `deleted` FROM "
-            f"{self._name} WHERE `table` = {{table:String}} AND `life` = {{life:UInt64}} ORDER BY `sequence`",
+            # A floor, which counts like an overwrite, comes after what it stands for.
+            f"SELECT `strategy`, `inserted`, `deleted` FROM {self._name} WHERE `table` = {{table:String}} "
+            "AND `life` = {life:UInt64} AND `sequence` <= {last:UInt64} ORDER BY `sequence`, `load_id` = ''",
             table=table,
             life=life,
+            last=_LAST if up_to is None else up_to,
         )
         rows = 0
         for strategy, inserted, deleted in counted:
@@ -208,9 +226,16 @@ class Ledger:
         Counting the staged table makes the statement fail once another attempt has renamed that table: an attempt
         that was taken over records nothing.
         """
+        self._insert(entry, f" FROM (SELECT count() FROM {stage})")
+
+    def add(self, entry: Entry) -> None:
+        """Add an entry that is no load's."""
+        self._insert(entry, "")
+
+    def _insert(self, entry: Entry, source: str) -> None:
         values = ", ".join(f"{{{column}:{kind}}}" for column, kind in _COLUMNS.items())
         self._store.run(
-            f"INSERT INTO {self._name} ({_NAMES}) SELECT {values} FROM (SELECT count() FROM {stage})",
+            f"INSERT INTO {self._name} ({_NAMES}) SELECT {values}{source}",
             **dict(zip(_COLUMNS, map(_bound, astuple(entry)), strict=True)),
         )
 

@@ -16,7 +16,7 @@ from .shape import Shape, StoredColumn, find_columns, find_shape, physical
 from .target import Target
 from .widening import widens
 
-# One moment by one column, as `ttl_days` writes it.
+# One moment by one column, as `retention_days` writes it.
 _PLAIN_TTL = re.compile(r"(?:`(?:[^`\\]|\\.)*`|\w+) \+ toInterval\w+\(\d+\)")
 # No table has a partition of this id.
 _NOTHING = "ownlens"
@@ -44,7 +44,7 @@ def ensure(target: Target, *, replaced: bool) -> Shape:
     drift = compare(target, shape, replaced=replaced)
     if drift.problems:
         raise refusal(target, drift)
-    if replaced or not (_follow(target, drift) | _follow_ttl(target, shape)):
+    if replaced or not (_follow(target, drift) | follow_ttl(target, shape)):
         return shape
     return _found(target)
 
@@ -145,14 +145,19 @@ def _cannot_follow(target: Target, drift: Drift, error: ClickHouseError) -> Reje
     )
 
 
-def _follow_ttl(target: Target, shape: Shape) -> bool:
+def follow_ttl(target: Target, shape: Shape) -> bool:
+    """Give the table the TTL of its contract; tell whether that changed it.
+
+    Raises:
+        Rejected: its owner gave it one of several elements or actions.
+    """
     wanted = target.definition.ttl
     if wanted is None or shape.ttl == spelled(target, wanted):  # a TTL of the table's owner stays
         return False
     if shape.ttl and not _PLAIN_TTL.fullmatch(shape.ttl):
         raise Rejected(
             f"{target.table}: clickhouse table {target.store.database}.{target.table} has the TTL {shape.ttl}, which "
-            f"ttl_days would replace; take ttl_days out of the contract, or run ALTER TABLE {target.name} REMOVE TTL"
+            f"retention_days would replace; take it out of the contract, or run ALTER TABLE {target.name} REMOVE TTL"
         )
     target.store.run(sql.change_ttl(target.name, wanted))
     return True

@@ -159,8 +159,8 @@ class Upkeep:
     """What one maintenance of a table in a destination may do, and what it is told.
 
     Every set up to `settled` is applied here and staged no longer: the ledger may forget their entries, as long as it
-    still answers each of them as done. Rows whose `partition_by` lies more than `options.retention_days` before `today`
-    go; so does what nobody needs. With `dry_run`, nothing changes, and the chores say what would.
+    still answers each of them as done. Rows whose `partition_by` lies before `oldest_kept` go; so does what nobody
+    needs. With `dry_run`, nothing changes, and the chores say what would.
     """
 
     contract: TableContract
@@ -171,7 +171,7 @@ class Upkeep:
 
     @property
     def oldest_kept(self) -> date | None:
-        """The oldest day whose rows stay; None keeps all."""
+        """The oldest day whose rows stay, so that `retention_days` days with today stay; None keeps all."""
         days = self.options.retention_days
         return None if days is None or self.contract.partition_by is None else self.today - timedelta(days=days - 1)
 

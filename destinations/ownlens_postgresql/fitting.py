@@ -230,10 +230,9 @@ class Fitting:
                     f"lacks column {column.name!r}", advice=f"add it, or set schema_policy: evolve, or {ANEW}"
                 )
             elif not column.nullable:
-                yield Problem(
-                    f"lacks column {column.name!r}, which is not nullable",
-                    advice=f"make it {column.type}? in the contract, or {ANEW}",
-                )
+                # No contract lets its key be null.
+                others = "" if column.name in self.contract.key else f"make it {column.type}? in the contract, or "
+                yield Problem(f"lacks column {column.name!r}, which is not nullable", advice=f"{others}{ANEW}")
 
     def _column_problems(self) -> Iterator[Problem]:
         for column, found in self._pairs():

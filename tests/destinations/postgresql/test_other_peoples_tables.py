@@ -183,6 +183,16 @@ def unfit(store: Store, statements: str, reason: str, *, full_refresh: bool) -> 
     assert store.landed(mine) == store.staged(expected, mine)
 
 
+def test_nobody_is_told_to_let_the_key_be_null(either: Store) -> None:
+    made(either, "CREATE TABLE words (t text)")
+    message = refusal(either, contract(), words(1))
+    assert "lacks column 'id', which is not nullable; it lacks column 'updated_at'" in message
+    assert "int64?" not in message
+    assert "make it timestamptz? in the contract, or load it with --full-refresh" in message
+    refreshed(either, contract(), words(1), 1)
+    assert either.landed(contract()) == either.staged(words(1), contract())
+
+
 def test_a_table_divided_by_a_column_outside_of_the_key_is_no_riddle(either: Store) -> None:
     made(either, f"CREATE TABLE words ({TYPES}) PARTITION BY LIST (n)|CREATE TABLE part PARTITION OF words DEFAULT")
     message = refusal(either, contract(), words(1))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ownlens_plugins.api import DestinationOptions, StrictModel
-from ownlens_plugins.contracts import Strategy
+from ownlens_plugins.contracts import Strategy, TableContract
+
+from .contradictions import contradictions
 
 _CODEC = re.compile(r"[A-Za-z0-9_]+(\([0-9, ]*\))?(\s*,\s*[A-Za-z0-9_]+(\([0-9, ]*\))?)*")
 
@@ -107,6 +109,10 @@ class ClickHouseOptions(DestinationOptions):
         if self.cluster and not self.replicated:
             raise ValueError("cluster would leave the other nodes without rows; set replicated: true")
         return self
+
+    def problems(self, contract: TableContract) -> Iterator[str]:
+        """Yield what of the contract stands against these options."""
+        return contradictions(contract, self)
 
 
 def engine_problem(strategy: Strategy, engine: str) -> str | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import cast
 
 from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.contracts import Column, Kind, Strategy, TableContract
-from ownlens_plugins.errors import Rejected, UnknownName
+from ownlens_plugins.errors import Rejected
 
 from . import sql
-from .columns import LOW_CARDINALITY_KINDS, column_type, needs_flag
+from .columns import column_type, needs_flag
 from .config import ClickHouseOptions, engine_problem
 
 LOAD = "_ownlens_load"
@@ -19,8 +19,6 @@ VERSION = "_ownlens_version"
 NULL_FLAG = "_ownlens_null_"
 # Below every number that a version can be.
 _OLDEST = "toInt128('-170141183460469231731687303715884105728')"
-# A column of such a name would hide ClickHouse's own, or is refused by it.
-_VIRTUAL = frozenset({"_partition_id", "_row_exists", "_block_number", "_block_offset"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,9 @@ def define(plan: LoadPlan) -> TableDefinition:
         Rejected: the options contradict the contract or the strategy.
     """
     contract, options = plan.contract, cast(ClickHouseOptions, plan.options)
-    for problem in _problems(plan, options):
+    if plan.strategy is not Strategy.OVERWRITE and (problem := engine_problem(plan.strategy, options.engine)):
+        raise Rejected(f"{plan.table}: {plan.destination}: {problem}")
+    for problem in options.problems(contract):
         raise Rejected(f"{plan.table}: {plan.destination}: {problem}")
     return TableDefinition(
         table=contract.table,
@@ -171,6 +171,7 @@ def _ttl(contract: TableContract, options: ClickHouseOptions) -> str | None:
     if options.retention_days is None or contract.partition_by is None:
         return None
     # No conversion to DateTime, which would wrap a day after 2106 into the past and drop its rows.
+<<<<<<< HEAD
     return f"{sql.identifier(contract.partition_by)} + toIntervalDay({options.retention_days})"
 
 
@@ -211,3 +212,6 @@ def _wrong_dictionary(contract: TableContract, options: ClickHouseOptions) -> It
     for name in options.low_cardinality:
         if contract.column(name).type.kind not in LOW_CARDINALITY_KINDS:
             yield f"low_cardinality column {name!r} cannot be of type {contract.column(name).type}"
+=======
+    return f"{sql.identifier(contract.partition_by)} + toIntervalDay({options.ttl_days})"
+>>>>>>> break2

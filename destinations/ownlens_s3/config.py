@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal, Self
@@ -10,7 +11,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ownlens_plugins.api import DestinationOptions, LoadPlan, StrictModel
 from ownlens_plugins.aws import chain_region, environment_ca, environment_endpoint
-from ownlens_plugins.contracts import Strategy
+from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import Rejected
 
 Format = Literal["delta", "parquet", "json"]
@@ -104,9 +105,17 @@ class S3Options(DestinationOptions):
             raise ValueError("retention_days needs format: delta; a load replaces all rows of other tables")
         return self
 
+<<<<<<< HEAD
     @property
     def target_file_bytes(self) -> int:
         return self.target_file_mb * 2**20
+=======
+    def problems(self, contract: TableContract) -> Iterator[str]:
+        """Yield what the contract lacks for these options."""
+        if self.partition != "none" and contract.partition_by is None:
+            setting = f"partition: {self.partition}"
+            yield f"{setting} needs partition_by in the contract; name a column, or set partition: none"
+>>>>>>> break2
 
     def oldest_kept(self, today: date) -> date | None:
         """Return the oldest day that `retention_days` keeps, None for all: a month stays as long as one of its days."""

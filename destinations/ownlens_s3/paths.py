@@ -90,7 +90,7 @@ def layout_of(contract: TableContract, options: S3Options) -> Layout | None:
         return None
     source = contract.partition_by
     if source is None:
-        raise Rejected(f"{contract.table}: s3 has partition: {options.partition}; add partition_by to the contract")
+        raise Rejected(f"{contract.table}: s3: {'; '.join(options.problems(contract))}")
     if options.partition == "month":
         return Layout(source, MONTH_COLUMN, "month")
     # A date column with a plain name is its own partition; other names would need escaping in folders and log.

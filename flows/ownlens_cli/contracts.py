@@ -45,11 +45,17 @@ def _option_problems(found: Survey) -> list[Problem]:
     registry, problems = Registry(), []
     for contract in (*found.contracts.values(), *found.wrong.values()):
         for name in contract.describe()["destinations"]:
-            try:
-                registry.options(registry.resolve(name), contract)
-            except (DestinationUnavailable, UnknownName) as error:
-                problems.append(found.problem(contract.table, ("destinations", name), str(error)))
+            told = _told_by(name, contract, registry)
+            problems += [found.problem(contract.table, ("destinations", name), message) for message in told]
     return problems
+
+
+def _told_by(name: str, contract: TableContract, registry: Registry) -> list[str]:
+    try:
+        options = registry.options(registry.resolve(name), contract)
+    except (DestinationUnavailable, UnknownName) as error:
+        return [str(error)]
+    return [f"{name}: {problem}" for problem in options.problems(contract)]
 
 
 def _expectation_problems(contracts: Mapping[str, TableContract], folder: str) -> list[Problem]:

@@ -60,7 +60,7 @@ def list_(profile: str, config: str | None, as_json: bool) -> int:
 
 @command.command()
 @click.argument("table")
-@click.option("--limit", default=10, show_default=True, help="Rows to print; 0 for all.")
+@click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Rows to print; 0 for all.")
 @_options
 def show(table: str, limit: int, profile: str, config: str | None, as_json: bool) -> int:
     """Print the refused rows of TABLE: every value as the source writes it, and a reason for each bad column."""

@@ -29,7 +29,7 @@ _NARROWEST = 12
 @click.command()
 @click.argument("table")
 @click.option("--destination", required=True, help="Destination or alias.")
-@click.option("--limit", default=10, show_default=True, help="Rows to print; 0 for all.")
+@click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Rows to print; 0 for all.")
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Profile of ownlens.toml.")
 @click.option("--config", type=click.Path(dir_okay=False), help="Path of ownlens.toml.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")

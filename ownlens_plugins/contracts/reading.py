@@ -18,7 +18,10 @@ from .documents import SUFFIXES, Document, Place, parse, without
 from .rules import broken_references, broken_rules, shared_paths
 
 # How to leave what a preset says, for tables without the columns that it takes for granted.
-_WHOLE = "preset: events with extraction: whole and, in each destination, strategy: overwrite"
+_WHOLE = (
+    "preset: events with extraction: whole and, in each destination, strategy: overwrite, "
+    "with partition: none in s3 and clickhouse where there is no partition_by"
+)
 _DEFAULTS = {
     "version_by": (
         "write version_by: with the column that grows with each change of a row, or, for rows that never change, take "

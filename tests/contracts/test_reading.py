@@ -302,18 +302,18 @@ columns:
 WHOLE = """\
 extraction: whole
 destinations:
-  s3: {strategy: overwrite}
+  s3: {strategy: overwrite, partition: none}
   postgresql: {strategy: overwrite}
-  clickhouse: {strategy: overwrite}
+  clickhouse: {strategy: overwrite, partition: none}
 """
 
 
 @pytest.mark.parametrize(
     ("preset", "said", "cures"),
     [
-        ("entity", "version_by names 'updated_at'", ["version_by: at\n"]),
+        ("entity", "version_by names 'updated_at'", ["version_by: at\npartition_by: at\n"]),
         ("reference", "version_by names 'updated_at'", ["version_by: at\n"]),
-        ("events", "cursor names 'created_at'", ["cursor: at\n", WHOLE]),
+        ("events", "cursor names 'created_at'", ["cursor: at\npartition_by: at\n", WHOLE]),
     ],
 )
 def test_what_a_preset_says_is_told_with_how_to_say_other(
@@ -326,6 +326,20 @@ def test_what_a_preset_says_is_told_with_how_to_say_other(
     for cure in cures:
         write(tmp_path, "shop/orders.yaml", text + cure)
         assert run(["contracts", "check", "--contracts", str(tmp_path)]) == 0
+
+
+def test_what_a_destination_would_refuse_is_told_before_any_load(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = NEVER_WRITTEN.replace("{preset}", "events") + WHOLE.replace(", partition: none", "")
+    write(tmp_path, "shop/orders.yaml", text.replace("clickhouse: {", "clickhouse: {order_by: [nope], "))
+    assert run(["contracts", "check", "--contracts", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "s3: partition: day needs partition_by in the contract; name a column, or set partition: none" in told
+    assert "clickhouse: partition: month needs partition_by in the contract" in told
+    assert "clickhouse: order_by: unknown column 'nope'" in told
+    write(tmp_path, "shop/orders.yaml", NEVER_WRITTEN.replace("{preset}", "events") + WHOLE)
+    assert run(["contracts", "check", "--contracts", str(tmp_path)]) == 0
 
 
 def test_what_a_person_wrote_is_not_called_a_preset(tmp_path: Path) -> None:

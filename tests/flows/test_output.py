@@ -63,3 +63,21 @@ def test_names_that_a_terminal_cannot_spell_end_nothing(tmp_path: Path, settings
     assert done.returncode == 0, done.stderr
     assert done.stderr == b""
     assert b"\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["load", "--full-refresh", "--tables", ""], "it names nothing; leave the option out for all"),
+        (["load", "--tables", "reads", "--destinations", ","], "it names nothing; leave the option out for all"),
+        (["show", "reads", "--destination", "s3", "--limit", "-1"], "-1 is not in the range x>=0"),
+        (["quarantine", "show", "reads", "--limit", "-1"], "-1 is not in the range x>=0"),
+    ],
+)
+def test_a_value_that_means_nothing_is_wrong_usage(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ownlens_cli.main import run
+
+    assert run(arguments) == 2
+    assert told in capsys.readouterr().err

@@ -53,7 +53,7 @@ _MOMENTS_NEAR = [
     "9999-12-31T23:59:59.999999",
     "0001-01-01",
 ]
-_TEXTS = ["", " a", "A", "a", "a\nb", "a'b\\", "é", "éé%:x", "日本", "😀"]
+_TEXTS = ["", " a", "A", "a", "a\nb", "a'b\\", "é", "éé%:x", "100%%s", "日本", "😀"]
 
 KINDS: Mapping[Kind, Kinded] = {
     Kind.BOOL: Kinded("bool", [False, True], [False, True]),
@@ -184,6 +184,7 @@ _REGEXES = [
     r"\s",
     "'b",
     "%:",
+    "%%",
     "^",
 ]
 _COUNTS = [

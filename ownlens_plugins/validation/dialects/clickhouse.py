@@ -29,7 +29,7 @@ class ClickHouse(Dialect):
     null_flags: Mapping[str, str] = field(default_factory=dict)
 
     def identifier(self, name: str) -> str:
-        return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+        return "`" + _escaped(name, "`") + "`"
 
     def value(self, column: Column) -> str:
         name, kind = self.identifier(column.name), column.type.kind
@@ -51,7 +51,7 @@ class ClickHouse(Dialect):
         if type_.kind in {Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ}:
             return f"toInt64({as_integer(value, type_.kind)})"
         if isinstance(value, str | UUID):
-            return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
+            return "'" + _escaped(str(value), "'") + "'"
         if isinstance(value, bool):
             return str(value).lower()
         return f"CAST('{plain(value)}' AS {_type(type_)})"
@@ -104,3 +104,8 @@ def _type(type_: LogicalType) -> str:
     if type_.kind is Kind.DECIMAL:
         return f"Decimal({type_.precision}, {type_.scale})"
     return _TYPES[type_.kind]
+
+
+def _escaped(text: str, mark: str) -> str:
+    # No percent sign may stand in a statement: the driver takes two of them for one, parameters or not.
+    return text.replace("\\", "\\\\").replace(mark, f"\\{mark}").replace("%", "\\x25")

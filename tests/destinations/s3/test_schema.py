@@ -111,7 +111,7 @@ def test_another_partitioning_is_refused(local: S3Destination, tmp_path: Path) -
 
 def test_partitions_need_a_column(local: S3Destination, tmp_path: Path) -> None:
     loader = Loader(local, contract_of("append", partition_by=None), tmp_path)
-    with pytest.raises(Rejected, match="samples: s3 has partition: day; add partition_by to the contract"):
+    with pytest.raises(Rejected, match="samples: s3: partition: day needs partition_by in the contract; name a column"):
         loader.load(1, loader.rows(5))
 
 

@@ -171,47 +171,4 @@ def _ttl(contract: TableContract, options: ClickHouseOptions) -> str | None:
     if options.retention_days is None or contract.partition_by is None:
         return None
     # No conversion to DateTime, which would wrap a day after 2106 into the past and drop its rows.
-<<<<<<< HEAD
     return f"{sql.identifier(contract.partition_by)} + toIntervalDay({options.retention_days})"
-
-
-def _problems(plan: LoadPlan, options: ClickHouseOptions) -> Iterator[str]:
-    contract = plan.contract
-    if plan.strategy is not Strategy.OVERWRITE and (problem := engine_problem(plan.strategy, options.engine)):
-        yield problem
-    if contract.partition_by is None and (options.partition != "none" or options.ttl_days):
-        setting = "ttl_days" if options.partition == "none" else f"partition: {options.partition}"
-        yield f"{setting} needs partition_by in the contract; name a date or timestamp column"
-    named = {"order_by": options.order_by, "codec": options.codec, "low_cardinality": options.low_cardinality}
-    for option, columns in named.items():
-        yield from _unknown(contract, option, tuple(columns))
-    for name in sorted(_VIRTUAL & set(contract.column_names)):
-        yield f"column {name!r} is one of ClickHouse's own in every table; rename it"
-    yield from _wrong_order(contract, options)
-    yield from _wrong_dictionary(contract, options)
-
-
-def _unknown(contract: TableContract, option: str, columns: Sequence[str]) -> Iterator[str]:
-    for name in columns:
-        if name not in contract.column_names:
-            yield str(UnknownName("column", name, contract.column_names, where=option))
-
-
-def _wrong_order(contract: TableContract, options: ClickHouseOptions) -> Iterator[str]:
-    if options.engine == "ReplacingMergeTree":
-        if options.order_by and set(options.order_by) != set(contract.key):
-            yield f"order_by must hold exactly the key ({', '.join(contract.key)}), by which the engine merges rows"
-        if contract.version_by is None:
-            yield "ReplacingMergeTree needs version_by in the contract, so that the newest row of a key wins"
-    for name in options.order_by:
-        if contract.column(name).nullable:
-            yield f"order_by column {name!r} must not be nullable; leave it out or make it not null"
-
-
-def _wrong_dictionary(contract: TableContract, options: ClickHouseOptions) -> Iterator[str]:
-    for name in options.low_cardinality:
-        if contract.column(name).type.kind not in LOW_CARDINALITY_KINDS:
-            yield f"low_cardinality column {name!r} cannot be of type {contract.column(name).type}"
-=======
-    return f"{sql.identifier(contract.partition_by)} + toIntervalDay({options.ttl_days})"
->>>>>>> break2

@@ -105,17 +105,15 @@ class S3Options(DestinationOptions):
             raise ValueError("retention_days needs format: delta; a load replaces all rows of other tables")
         return self
 
-<<<<<<< HEAD
     @property
     def target_file_bytes(self) -> int:
         return self.target_file_mb * 2**20
-=======
+
     def problems(self, contract: TableContract) -> Iterator[str]:
         """Yield what the contract lacks for these options."""
         if self.partition != "none" and contract.partition_by is None:
             setting = f"partition: {self.partition}"
             yield f"{setting} needs partition_by in the contract; name a column, or set partition: none"
->>>>>>> break2
 
     def oldest_kept(self, today: date) -> date | None:
         """Return the oldest day that `retention_days` keeps, None for all: a month stays as long as one of its days."""

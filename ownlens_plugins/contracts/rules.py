@@ -190,6 +190,16 @@ def _deletes(contract: TableContract) -> Iterator[Finding]:
             )
 
 
+def _retention(contract: TableContract) -> Iterator[Finding]:
+    if contract.retention_days is None:
+        return
+    place = ("retention_days",)
+    if contract.partition_by is None:
+        yield place, "retention_days needs partition_by to name the column that tells a row's age"
+    if contract.extraction is Extraction.WHOLE:
+        yield place, "retention_days contradicts extraction: whole, as each load brings the old rows again"
+
+
 def _holds_whole_days(contract: TableContract, destination: str) -> bool:
     if contract.extraction is Extraction.WHOLE:
         return True
@@ -208,6 +218,7 @@ _RULES: tuple[Callable[[TableContract], Iterator[Finding]], ...] = (
     _references,
     _strategies,
     _deletes,
+    _retention,
 )
 
 

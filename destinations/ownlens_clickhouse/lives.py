@@ -10,7 +10,8 @@ from __future__ import annotations
 from ownlens_plugins.errors import Rejected
 
 from .ledger import NO_TABLE, Entry, Standing
-from .target import Survey, Target
+from .shape import find_shape
+from .target import Survey, Target, require_table
 
 
 def standing(target: Target, sequence: int) -> Standing:
@@ -65,6 +66,8 @@ def _is_anew(target: Target, newest: Entry, rows: int) -> bool:
         return False
     if target.replaces:
         return True
+    if shape := find_shape(target.store, target.table):
+        require_table(target, shape)
     raise Rejected(
         f"{target.table}: clickhouse table {target.store.database}.{target.table} is not the one that was loaded: it "
         f"shows {rows} rows, and the ledger counts {expected}; load it with --full-refresh, or drop it to have all "

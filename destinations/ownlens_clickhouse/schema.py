@@ -13,7 +13,7 @@ from .client import CANNOT_FOLLOW, UNLIKE, has_code
 from .definition import NULL_FLAG, ColumnDefinition
 from .drift import REFRESH, Drift, compare, refusal, spelled
 from .shape import Shape, StoredColumn, find_columns, find_shape, physical
-from .target import Target
+from .target import Target, require_table
 from .widening import widens
 
 # One moment by one column, as `retention_days` writes it.
@@ -35,10 +35,7 @@ def ensure(target: Target, *, replaced: bool) -> Shape:
     if shape is None:
         target.store.run(sql.create_target(target.name, target.definition))
         return _found(target)
-    if shape.is_view:
-        raise Rejected(
-            f"{target.table}: clickhouse {target.name} is a {shape.family}, not a table; drop or rename it first"
-        )
+    require_table(target, shape)
     if target.anew:
         return shape
     drift = compare(target, shape, replaced=replaced)

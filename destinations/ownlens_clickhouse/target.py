@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from ownlens_plugins.contracts import TableContract
+from ownlens_plugins.errors import Rejected
 
 from . import sql
 from .attempts import PREFIX, Internal, parse, table_key
@@ -15,7 +16,7 @@ from .client import UNKNOWN_TABLE, Store, has_code
 from .definition import TableDefinition
 from .ledger import Ledger, Standing
 from .redo import Redo, note_of, read_redo
-from .shape import find_ttl, moments
+from .shape import Shape, find_ttl, moments
 
 # Rows that expire sooner may vanish while a load is counted.
 _ABOUT_TO_EXPIRE = timedelta(days=1)
@@ -211,3 +212,15 @@ class Target:
             table=table,
         )
         return str(rows[0][0]) if rows else ""
+
+
+def require_table(target: Target, shape: Shape) -> None:
+    """Refuse what only shows rows that lie elsewhere.
+
+    Raises:
+        Rejected: a view or a dictionary has the table's name.
+    """
+    if shape.is_view:
+        raise Rejected(
+            f"{target.table}: clickhouse {target.name} is a {shape.family}, not a table; drop or rename it first"
+        )

@@ -134,8 +134,9 @@ class Maintenance:
         return Maintained(contract.table, store.name, tuple(done))
 
     def _failed(self, contract: TableContract, place: str, error: Exception) -> Maintained:
-        logger.error("%s: %s: maintenance failed\n%s", contract.table, place, self.scrubber.trace(error))
         line = self.scrubber.line(error)
+        told = line if isinstance(error, OwnLensError) else self.scrubber.trace(error)
+        logger.error("%s: %s: maintenance failed: %s", contract.table, place, told)
         said = line if isinstance(error, OwnLensError) else f"{type(error).__name__}: {line}; see the log"
         return Maintained(contract.table, place, error=said)
 

@@ -23,6 +23,7 @@ from .whole import M, N, V
 
 _UNDEFINED = Verdict(False, {"observed_value": None})
 _SAFE_LARGE, _SAFE_SMALL = 1e100, 1e-100
+_LARGEST = Fraction(1e300)
 _PRECISE = Context(prec=60)
 Steps = Generator[list[str], list[Any], Any]
 
@@ -95,15 +96,37 @@ def z_scores(check: Check, rows: Rows) -> Inquiry:
         return mapped(check, all_rows, extent.count, extent.count)
     if extent.count < 2 or extent.least == extent.most:
         return mapped(check, all_rows, extent.count, 0)
-    added, _ = yield from _sum(column, rows, extent)
     spread = yield from _deviation(column, rows, extent)
-    (beyond,) = yield [rows.dialect.counted(_beyond(check, column, rows, added / extent.count, spread * threshold))]
+    reach = spread * threshold * (1 - Fraction(SLACK.get(column.type.kind, SLACK[Kind.FLOAT64])))
+    reach = abs(reach) if check.keywords["double_sided"] else reach
+    if column.type.kind in FLOATS:
+        condition = yield from _beyond_floats(check, column, rows, extent, reach)
+    else:
+        added, _ = yield from _sum(column, rows, extent)
+        condition = _beyond(check, column, rows, added / extent.count, reach)
+    (beyond,) = yield [rows.dialect.counted(condition)]
     return mapped(check, all_rows, extent.count, beyond)
+
+
+def _beyond_floats(
+    check: Check, column: Column, rows: Rows, extent: _Extent, reach: Fraction
+) -> Generator[list[str], list[Any], str]:
+    """Compare how far values lie from their centre: beside values that are large and close, bounds would be rounded."""
+    centred, unit = _centred(column, rows, extent), Fraction(2) ** extent.scale
+    (added,) = yield [rows.dialect.double_text(f"sum({centred})")]
+    middle = _double(rows, added) / extent.count
+    outside = [f"{centred} >= {double(_nearest(middle + reach * unit), rows.dialect)}"]
+    if check.keywords["double_sided"]:
+        outside.append(f"{centred} <= {double(_nearest(middle - reach * unit), rows.dialect)}")
+    return f"{rows.dialect.present(column)} AND ({' OR '.join(outside)})"
+
+
+def _nearest(number: Fraction) -> float:
+    return float(min(max(number, -_LARGEST), _LARGEST))
 
 
 def _beyond(check: Check, column: Column, rows: Rows, middle: Fraction, reach: Fraction) -> str:
     both = check.keywords["double_sided"]
-    reach = (abs(reach) if both else reach) * (1 - Fraction(SLACK.get(column.type.kind, SLACK[Kind.FLOAT64])))
     high = number_bound(_decimal(middle + reach), column.type, upper=False, strict=False)
     outside = at_least(rows.value(column), high, column.type, rows.dialect) or ["1 = 1"]
     if both:
@@ -156,9 +179,7 @@ def _sum(column: Column, rows: Rows, extent: _Extent) -> Generator[list[str], li
 def _deviation(column: Column, rows: Rows, extent: _Extent) -> Generator[list[str], list[Any], Fraction]:
     middle = (extent.least + extent.most) / 2
     if column.type.kind in FLOATS:
-        # Centred on what may be far from the mean, yet never farther than the values lie apart.
-        centre = float(middle * Fraction(2) ** extent.scale)
-        centred = f"({_scaled(rows.value(column), extent.scale, rows)} - {double(centre, rows.dialect)})"
+        centred = _centred(column, rows, extent)
     else:
         bound = number_bound(_decimal(middle), column.type, upper=True, strict=False)
         assert bound is not None
@@ -167,6 +188,12 @@ def _deviation(column: Column, rows: Rows, extent: _Extent) -> Generator[list[st
         centred = rows.dialect.double(f"({whole} - {at})")
     (variance,) = yield [rows.dialect.double_text(rows.dialect.variance(centred))]
     return _root(max(_double(rows, variance), Fraction(0))) / Fraction(2) ** extent.scale
+
+
+def _centred(column: Column, rows: Rows, extent: _Extent) -> str:
+    # On what may be far from the mean, yet never farther than the values lie apart.
+    centre = float((extent.least + extent.most) / 2 * Fraction(2) ** extent.scale)
+    return f"({_scaled(rows.value(column), extent.scale, rows)} - {double(centre, rows.dialect)})"
 
 
 def _scaled(value: str, scale: int, rows: Rows) -> str:

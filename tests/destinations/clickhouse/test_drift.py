@@ -216,6 +216,15 @@ def test_a_view_is_refused_with_its_kind(loads: Loads) -> None:
     loads.again(_plan(loads, contract, _rows(contract, first=0), refresh=True))
 
 
+def test_a_view_in_the_place_of_a_loaded_table_is_called_so_at_once(loads: Loads) -> None:
+    contract = _contract({}, EVOLVE)
+    loads.load(contract, _rows(contract, first=0))
+    loads.run(f"DROP TABLE {loads.store.name('samples')} SYNC")
+    loads.run(f"CREATE VIEW {loads.store.name('samples')} AS SELECT 1 AS id")
+    with pytest.raises(Rejected, match="is a View, not a table; drop or rename it first"):
+        loads.load(contract, _rows(contract, first=10), sequence=2)
+
+
 @pytest.mark.parametrize("refresh", [False, True], ids=["load", "refresh"])
 def test_a_detached_table_is_called_so(loads: Loads, refresh: bool) -> None:
     """It is in no list of tables, and yet its name is taken."""

@@ -193,11 +193,8 @@ def _deletes(contract: TableContract) -> Iterator[Finding]:
 def _retention(contract: TableContract) -> Iterator[Finding]:
     if contract.retention_days is None:
         return
-    place = ("retention_days",)
     if contract.partition_by is None:
-        yield place, "retention_days needs partition_by to name the column that tells a row's age"
-    if contract.extraction is Extraction.WHOLE:
-        yield place, "retention_days contradicts extraction: whole, as each load brings the old rows again"
+        yield ("retention_days",), "retention_days needs partition_by to name the column that tells a row's age"
 
 
 def _holds_whole_days(contract: TableContract, destination: str) -> bool:

@@ -53,7 +53,6 @@ def messages(**changes: Any) -> str:
         ({"key": ["id"]}, "key names 'id', which is not a column"),
         ({"key": ["order_id", "order_id"]}, "key names a column twice"),
         ({"retention_days": 30}, "retention_days needs partition_by"),
-        ({"retention_days": 30, "partition_by": "day", "extraction": "whole"}, "each load brings the old rows again"),
         ({"key": ["user_id"]}, "key column 'user_id' must not be nullable"),
         (
             {"columns": {**COLUMNS, "order_id": "float64"}},

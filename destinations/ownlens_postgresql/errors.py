@@ -121,7 +121,8 @@ def unreachable(error: BaseException, config: PostgreSQLConfig, context: Context
     place = context.whereabouts
     reason = " ".join(_QUOTED.sub('""', str(error)).lower().split()) if isinstance(error, adbc.Error) else ""
     if any(sign in reason for sign in _BUSY):
-        return Retryable(f"{place}: the server has no free connection; run it again, or raise its max_connections")
+        limits = "its max_connections, or the CONNECTION LIMIT of the role or the database"
+        return Retryable(f"{place}: the server has no free connection; run it again, or raise {limits}")
     if any(sign in reason for sign in _CHANGING):
         return Retryable(f"{place}: the server is starting or stopping; run it again")
     for sign, fix in _REFUSED.items():

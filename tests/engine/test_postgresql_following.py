@@ -88,11 +88,15 @@ def test_grant_connect(plain: Database) -> None:
     assert read(plain.source(user="plain"), reads()) == 1
 
 
-def test_raise_the_role_s_connection_limit(plain: Database) -> None:
+@pytest.mark.parametrize("place", ["ROLE plain", "DATABASE {0}"])
+def test_raise_the_connection_limit(plain: Database, place: str) -> None:
+    """One connection is not enough: a second one reads in the snapshot of the first."""
     plain.execute("GRANT SELECT ON reads TO plain")
-    plain.execute("ALTER ROLE plain CONNECTION LIMIT 1")
-    assert "or raise max_connections or the role's CONNECTION LIMIT" in refusal(plain.source(user="plain"))
-    plain.execute("ALTER ROLE plain CONNECTION LIMIT 2")
+    change = f"ALTER {place.format(plain.name)} CONNECTION LIMIT"
+    plain.execute(f"{change} {1 if 'ROLE' in place else 2}")  # the test itself is one more of the database
+    message = refusal(plain.source(user="plain"))
+    assert message.endswith("or raise max_connections, or the CONNECTION LIMIT of the role or the database")
+    plain.execute(f"{change} 5")
     assert read(plain.source(user="plain"), reads()) == 1
 
 

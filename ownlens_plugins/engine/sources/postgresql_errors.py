@@ -61,7 +61,8 @@ _REFUSALS = {
 }
 _PASSING = {
     "too many connections|too many clients|remaining connection slots|connection limit exceeded": (
-        "no connection is free; run it again, or raise max_connections or the role's CONNECTION LIMIT"
+        "no connection is free; run it again, or raise max_connections, or the CONNECTION LIMIT of the role or the "
+        "database"
     ),
     "is starting up|is shutting down|in recovery mode": "the server is starting or stopping; run it again",
 }

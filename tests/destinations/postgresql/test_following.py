@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +13,10 @@ from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import OwnLensError, Rejected
 from ownlens_postgresql.destination import PostgreSQLDestination
-from tests.postgresql_servers import LOADER
 
 from .conftest import Store
-from .test_network import reaching
+from .test_drift import refreshed
+from .test_maintenance import maintain
 from .test_other_peoples_tables import COLUMNS, TYPES, contract, made, words
 from .test_refreshing import run
 from .test_targets import make
@@ -292,72 +291,24 @@ def test_put_the_loaded_table_back(emptied: Store) -> None:
     assert again(emptied, contract(), words(3), 2).inserted == 1
 
 
-# --- the role and the server
-
-SETTINGS = ["DATABASE {0}", "ROLE loader", "ROLE loader IN DATABASE {0}"]
-
-
-@pytest.fixture
-def unset(lesser: Store) -> Iterator[Store]:
-    """A database whose loader has its own settings again afterwards."""
-    yield lesser
-    lesser.sql("ALTER ROLE loader SET synchronous_commit = on")
-
-
-@pytest.mark.parametrize("place", SETTINGS)
-def test_run_alter_role_for_synchronous_commit(unset: Store, place: str) -> None:
-    """Wherever it is switched off."""
-    unset.sql("ALTER ROLE loader RESET synchronous_commit")
-    unset.sql(f"ALTER {place.format(unset.config.database)} SET synchronous_commit = off")
-    unset.sql(advised(refusal(unset, contract(), words(1)), "ALTER ROLE"))
-    assert again(unset, contract(), words(1)).inserted == 1
-
-
-def test_set_default_transaction_read_only_to_off(lesser: Store) -> None:
-    lesser.sql(f"ALTER DATABASE {lesser.config.database} SET default_transaction_read_only = on")
-    message = refusal(lesser, contract(), words(1))
-    assert "set default_transaction_read_only to off for the profile's user" in message
-    setting = f"IN DATABASE {lesser.config.database} SET default_transaction_read_only = off"
-    with lesser.connect("postgres") as admin:
-        admin.execute(f"ALTER ROLE loader {setting}".encode())
-    assert again(lesser, contract(), words(1)).inserted == 1
-
-
-def test_run_grant_connect(lesser: Store) -> None:
-    lesser.sql(f"REVOKE CONNECT ON DATABASE {lesser.config.database} FROM loader, PUBLIC")
-    lesser.sql(advised(refusal(lesser, contract(), words(1)), "GRANT CONNECT"))
-    assert again(lesser, contract(), words(1)).inserted == 1
-
-
-@pytest.mark.parametrize(("owner", "forced"), [("postgres", False), ("postgres", True), ("loader", True)])
-@pytest.mark.parametrize("way", ["ALTER ROLE", "the other way"])
-def test_a_policy_is_lifted_as_it_says(lesser: Store, owner: str, forced: bool, way: str) -> None:
-    again(lesser, contract(), words(1))
-    policy = "ALTER TABLE words ENABLE ROW LEVEL SECURITY" + "|ALTER TABLE words FORCE ROW LEVEL SECURITY" * forced
-    run(lesser, f"ALTER TABLE words OWNER TO {owner}|GRANT SELECT, INSERT, UPDATE ON words TO loader|{policy}")
-    message = refusal(lesser, contract(), words(2), 2)
-    assert ("load as the table's owner" in message, "NO FORCE" in message) == (owner != LOADER, forced)
-    if way == "ALTER ROLE":
-        lesser.sql(advised(message, "ALTER ROLE"))
-    else:
-        run(lesser, advised(message, "ALTER TABLE").partition(" and ")[0] if forced else "SELECT 1")
-        lesser.sql("ALTER TABLE words OWNER TO loader")  # to load as its owner
-    try:
-        assert again(lesser, contract(), words(2), 2).inserted == 1
-    finally:
-        lesser.sql("ALTER ROLE loader NOBYPASSRLS")
-
-
-def test_set_sslmode_to_disable(emptied18: Store) -> None:
-    """The wheel's server is built without TLS."""
-    plan = emptied18.plan(words(1), contract=contract())
-    with pytest.raises(Rejected, match="offers no TLS; switch TLS on there, or set sslmode: disable"):
-        load(reaching(emptied18, sslmode="require"), plan)
-    assert load(reaching(emptied18, sslmode="disable"), plan).inserted == 1
-
-
 def test_replace_partition_becomes_one_of_the_strategies_that_it_says(emptied: Store) -> None:
     with pytest.raises(ValidationError, match="use strategy: upsert or overwrite"):
         again(emptied, contract("replace_partition", "update", partition_by="updated_at"), words(1))
     for number, strategy in enumerate((Strategy.UPSERT, Strategy.OVERWRITE), start=1):
         assert again(emptied, contract(strategy.value), words(number), number).inserted == 1
+
+
+def test_follow_what_maintenance_says_of_another_table(emptied: Store) -> None:
+    mine = contract()
+    again(emptied, mine, words(1, 2))
+    run(emptied, "ALTER TABLE words RENAME TO away|CREATE TABLE words (LIKE away INCLUDING ALL)")
+    run(emptied, "INSERT INTO words SELECT * FROM away WHERE id = 1|ALTER TABLE words OWNER TO loader")
+    for way in ("put the loaded one back", "load it with --full-refresh"):
+        with pytest.raises(Rejected, match=way):
+            maintain(emptied, mine)
+        if way.startswith("put"):
+            run(emptied, "ALTER TABLE words RENAME TO other|ALTER TABLE away RENAME TO words")
+        else:
+            refreshed(emptied, mine, words(3), 2)
+        assert maintain(emptied, mine, destination=PostgreSQLDestination(emptied.config)) == {}
+        run(emptied, "DROP TABLE words|ALTER TABLE other RENAME TO words" if way.startswith("put") else "SELECT 1")

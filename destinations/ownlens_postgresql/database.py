@@ -58,7 +58,9 @@ class Database:
         if synchronous == "off" and not reading:
             raise Rejected(
                 f"{place}: synchronous_commit is off, so a crash of the server could take back a load; "
-                f"run ALTER ROLE {sql.quote(self._config.user)} SET synchronous_commit = on"
+                # For this database: what is set so outranks every other setting, but the client's own.
+                f"run ALTER ROLE {sql.quote(self._config.user)} IN DATABASE {sql.quote(self._config.database)} "
+                "SET synchronous_commit = on"
             )
 
     def commit(self, connection: Connection, context: Context) -> None:

@@ -9,10 +9,13 @@ from ownlens_plugins.errors import Rejected
 
 from . import sql
 from .catalog import (
+    ORDINARY,
+    PARTITIONED,
     ExistingTable,
     ForeignKey,
     find_table,
     foreign_keys_from,
+    partition_columns,
     storage_risks,
     tables_named,
     unique_keys,
@@ -67,14 +70,17 @@ def _require_named(
     table, column = sql.qualified(schema, reference.table), reference.parent_column
     where = f"{contract.table}: postgresql cannot reference column {column!r} of {table}"
     ignore = "set foreign_keys: ignore"
+    if parent.kind not in (ORDINARY, PARTITIONED):
+        raise Rejected(f"{where}, which is not a table; {ignore}")
     if column not in parent.columns:
         raise Rejected(f"{where}, which it has not got; load {reference.table} with this column, or {ignore}")
     theirs, ours = parent.columns[column].type, type_name(contract.column(reference.column).type)
     if _family(theirs) != _family(ours):
         raise Rejected(f"{where}: it is {theirs}, and {reference.column!r} is {ours}; make them alike, or {ignore}")
     if frozenset({column}) not in unique_keys(connection, parent.oid):
-        run = f"ALTER TABLE {table} ADD UNIQUE ({sql.quote(column)})"
-        raise Rejected(f"{where}, which no unique key holds alone; {ignore}, or run {run}")
+        run = f", or run ALTER TABLE {table} ADD UNIQUE ({sql.quote(column)})"
+        able = parent.kind != PARTITIONED or set(partition_columns(connection, parent.oid) or ("",)) == {column}
+        raise Rejected(f"{where}, which no unique key holds alone; {ignore}{run if able else ''}")
 
 
 def _family(type_: str) -> str:

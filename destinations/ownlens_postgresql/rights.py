@@ -73,9 +73,15 @@ class Rights:
 
     def _policed(self, right: Right) -> Rejected:
         """Return the error for rows that could be hidden: they would count as missing and be loaded twice."""
+        place = self._place(right)
+        owned, forced = self.connection.run(_FORCED, right.schema, right.table)[0]
+        # A policy that is forced holds for the owner too.
+        lifted = f"run ALTER TABLE {place} NO FORCE ROW LEVEL SECURITY" if forced else ""
+        ways = [lifted, "" if owned else "load as the table's owner"]
         return Rejected(
-            f"{self.context.whereabouts}: row-level security of {self._place(right)} can hide rows from user "
-            f"{self.config.user!r}; run ALTER ROLE {quote(self.config.user)} BYPASSRLS, or load as the table's owner"
+            f"{self.context.whereabouts}: row-level security of {place} can hide rows from user "
+            f"{self.config.user!r}; run ALTER ROLE {quote(self.config.user)} BYPASSRLS, "
+            f"or {' and '.join(way for way in ways if way)}"
         )
 
 
@@ -108,6 +114,12 @@ def _on_table(plan: LoadPlan, options: PostgreSQLOptions) -> Iterator[str]:
         yield "DELETE"
 
 
+_FORCED = """
+SELECT pg_has_role(c.relowner, 'USAGE'), c.relforcerowsecurity
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = $1::text AND c.relname = $2::text
+"""
+
 _MISSING = f"""
 SELECT w.number, f.kind, f.privilege
 FROM jsonb_to_recordset($1::text::jsonb)
@@ -120,6 +132,8 @@ CROSS JOIN LATERAL (SELECT
     CASE WHEN w.kind <> 'DATABASE' AND n.oid IS NULL OR w.kind = 'TABLE' AND c.oid IS NULL THEN 'CREATE'
          ELSE w.privilege END) AS f(kind, privilege)
 WHERE (c.oid IS NOT NULL OR NOT w.optional)
+    -- No right makes a table of a view: it is refused as what it is.
+    AND (w.kind <> 'TABLE' OR c.oid IS NULL OR c.relkind IN ('r', 'p'))
     AND (f.privilege <> 'REFERENCES'
         OR NOT EXISTS (SELECT FROM pg_class AS t WHERE t.relnamespace = n.oid AND t.relname = $2::text))
     AND CASE

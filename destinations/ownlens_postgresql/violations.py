@@ -20,14 +20,15 @@ EXCLUSION_VIOLATION = "23P01"
 class Violated:
     """A constraint, or a unique index, as the catalogue describes it. `table` is qualified and quoted.
 
-    `parent` is a foreign key's table, bare, None when it lies in another schema. `inbound` keys are other tables'.
+    `parent` is a foreign key's table, bare, None when it lies in another schema. `elsewhere` says that the constraint
+    is another table's: a foreign key to the loaded one, or what a trigger's rows violate.
     """
 
     table: str
     columns: tuple[str, ...]
     parent: str | None
     parent_columns: tuple[str, ...]
-    inbound: bool
+    elsewhere: bool
     drop: str
 
 
@@ -63,11 +64,12 @@ class Violations:
         rows = connection.run(_VIOLATED, self.schema, self.plan.table, *place, found.constraint)
         if not rows:
             return None
-        table, columns, parent, parent_columns, inbound, drop = rows[0]
-        return Violated(table, tuple(columns), parent, tuple(parent_columns), inbound, drop)
+        table, columns, parent, parent_columns, elsewhere, drop = rows[0]
+        return Violated(table, tuple(columns), parent, tuple(parent_columns), elsewhere, drop)
 
     def _taken(self, found: Diagnosis, violated: Violated) -> Rejected | None:
-        if found.sqlstate == UNIQUE_VIOLATION and set(violated.columns) == set(self.plan.contract.key):
+        is_key = set(violated.columns) == set(self.plan.contract.key) and not violated.elsewhere
+        if found.sqlstate == UNIQUE_VIOLATION and is_key:
             return None
         return Rejected(
             f"{self.plan.table}: postgresql refused: {found}; other rows of {violated.table} have the same "
@@ -77,7 +79,7 @@ class Violations:
 
     def _without_parent(self, found: Diagnosis, violated: Violated) -> OwnLensError:
         where = f"{self.plan.table}: postgresql refused: {found}"
-        if violated.inbound:
+        if violated.elsewhere:
             return Rejected(
                 f"{where}; rows of {violated.table} reference ({sql.listed(violated.parent_columns)}) of rows that the "
                 f"load changes or deletes: correct these first, or run {violated.drop}"
@@ -110,6 +112,13 @@ def _names(numbers: str, table: str) -> str:
     )
 
 
+def _elsewhere(table: str) -> str:
+    """Return the condition that a table is neither the loaded one nor a part of it."""
+    return (
+        f"{table} <> loaded.oid AND NOT EXISTS (SELECT FROM pg_partition_tree(loaded.oid) AS t WHERE t.relid = {table})"
+    )
+
+
 _OID = "(SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE {})"
 _LOADED = _OID.format("n.nspname = $1::text AND c.relname = $2::text")
 _NAMED = _OID.format("n.nspname = $3::text AND c.relname = $4::text")
@@ -119,14 +128,14 @@ SELECT con.conrelid::regclass::text, {_names("con.conkey", "con.conrelid")},
     (SELECT p.relname::text FROM pg_class AS p JOIN pg_namespace AS n ON n.oid = p.relnamespace
      WHERE p.oid = con.confrelid AND n.nspname = $1::text),
     {_names("con.confkey", "con.confrelid")},
-    con.conrelid <> loaded.oid AND NOT EXISTS (
-        SELECT FROM pg_partition_tree(loaded.oid) AS t WHERE t.relid = con.conrelid),
+    {_elsewhere("con.conrelid")},
     'ALTER TABLE ' || con.conrelid::regclass::text || ' DROP CONSTRAINT ' || quote_ident(con.conname)
 FROM pg_constraint AS con CROSS JOIN {_LOADED} AS loaded
 WHERE con.conname = $5::text AND con.conrelid = {_NAMED}
 UNION ALL
-SELECT i.indrelid::regclass::text, {_names("i.indkey::smallint[]", "i.indrelid")}, NULL, '{{}}', false,
+SELECT i.indrelid::regclass::text, {_names("i.indkey::smallint[]", "i.indrelid")}, NULL, '{{}}',
+    {_elsewhere("i.indrelid")},
     'DROP INDEX ' || i.indexrelid::regclass::text
-FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid CROSS JOIN {_LOADED} AS loaded
 WHERE c.relname = $5::text AND i.indrelid = {_NAMED} LIMIT 1
 """

@@ -152,7 +152,10 @@ def test_a_table_that_may_not_be_read_is_final(database: Database) -> None:
     database.execute(READS)
     with pytest.raises(SourceInvalid) as caught:
         read(database.source(user="reader", password=PASSWORD), reads())
-    assert line(caught.value) == "reads: the source role may not read this table; grant SELECT on it"
+    assert line(caught.value) == (
+        "reads: the source role may not read this table; grant SELECT on it, USAGE on its schema, and, if it is a "
+        "view, EXECUTE on its functions"
+    )
 
 
 def create_view(database: Database, read_id: str, title: str = "'x'::text") -> None:

@@ -18,7 +18,7 @@ from ...contracts import TableContract
 from ...errors import SourceInvalid
 from ...settings import PostgreSQLSourceConfig
 from .postgresql_columns import quote, select_expressions
-from .postgresql_errors import snapshot_gone, translated, unreachable
+from .postgresql_errors import refused, snapshot_gone, translated, unreachable
 from .postgresql_selection import rows_of, unseen
 from .postgresql_snapshot import PINNED, SnapshotFacts, take_snapshot
 from .postgresql_types import NativeType
@@ -40,15 +40,15 @@ class PostgreSQLSource:
                 facts = take_snapshot(connection, self.config.db_schema, self.lag)
             except psycopg.Error as error:
                 raise translated("source postgresql", error) from error
-            with closing(_SnapshotConnections(_conninfo(self.config), facts.name)) as connections:
+            with closing(_SnapshotConnections(self.config, facts.name)) as connections:
                 yield PostgreSQLSnapshot(self.config, facts, connections)
 
 
 class _SnapshotConnections:
     """Read-only connections inside one snapshot, lent to one table at a time. Opening one costs 75 ms."""
 
-    def __init__(self, conninfo: str, snapshot: str) -> None:
-        self._conninfo, self._snapshot = conninfo, snapshot
+    def __init__(self, config: PostgreSQLSourceConfig, snapshot: str) -> None:
+        self._config, self._snapshot = config, snapshot
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     @contextmanager
@@ -71,7 +71,10 @@ class _SnapshotConnections:
     def _open(self, table: str) -> Any:
         import adbc_driver_postgresql.dbapi as adbc
 
-        connection = adbc.connect(self._conninfo)
+        try:
+            connection = adbc.connect(_conninfo(self._config))
+        except adbc.Error as error:
+            raise refused(self._config, error) or error from None
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             try:

@@ -18,14 +18,24 @@ _TIMEOUT = "57014"
 
 def unreachable(config: PostgreSQLSourceConfig, error: psycopg.OperationalError) -> Exception:
     """Return the error for a connection that did not come about."""
-    place = f"source postgresql at {config.host}:{config.port}"
+    fix = "check that the server runs and that host and port are right"
+    return refused(config, error) or Retryable(f"{_place(config)}: not reachable; {fix}")
+
+
+def refused(config: PostgreSQLSourceConfig, error: Exception) -> Exception | None:
+    """Return the error for a connection that the server refuses for a known reason."""
+    place = _place(config)
     for sign, fix in _REFUSALS.items():
         if re.search(sign, str(error)):
             return SourceInvalid(f"{place}: {fix.format(config=config)}")
     for sign, cause in _PASSING.items():
         if re.search(sign, str(error)):
             return Retryable(f"{place}: {cause}")
-    return Retryable(f"{place}: not reachable; check that the server runs and that host and port are right")
+    return None
+
+
+def _place(config: PostgreSQLSourceConfig) -> str:
+    return f"source postgresql at {config.host}:{config.port}"
 
 
 _REFUSALS = {
@@ -36,9 +46,13 @@ _REFUSALS = {
         "role {config.user!r} does not exist or may not log in; check the profile's user"
     ),
     'database ".*" (does not exist|is not currently accepting)|permission denied for database': (
-        "database {config.database!r} does not exist or may not be entered; check the profile's database"
+        "database {config.database!r} does not exist or may not be entered; check the profile's database, or grant "
+        "CONNECT on it"
     ),
-    "pg_hba.conf": "the server's pg_hba.conf refuses this connection for {config.user!r}",
+    "pg_hba.conf": (
+        "the server's pg_hba.conf refuses this connection for {config.user!r}; add a line for it, or set sslmode to "
+        "what the lines there ask for"
+    ),
     "certificate": "the server's certificate is not trusted; set sslrootcert",
     "does not support SSL": "the server offers no TLS; set sslmode to what it offers",
     "unsupported startup parameter": (
@@ -47,7 +61,8 @@ _REFUSALS = {
 }
 _PASSING = {
     "too many connections|too many clients|remaining connection slots|connection limit exceeded": (
-        "no connection is free; run it again, or raise max_connections or the role's CONNECTION LIMIT"
+        "no connection is free; run it again, or raise max_connections, or the CONNECTION LIMIT of the role or the "
+        "database"
     ),
     "is starting up|is shutting down|in recovery mode": "the server is starting or stopping; run it again",
 }
@@ -100,7 +115,10 @@ def _cause(state: str, text: str) -> str:
             "the rows that it may see"
         )
     if state == "42501":
-        return "the source role may not read this table; grant SELECT on it"
+        return (
+            "the source role may not read this table; grant SELECT on it, USAGE on its schema, and, if it is a view, "
+            "EXECUTE on its functions"
+        )
     if state == "55000" and "has not been populated" in text:
         return "it is a materialized view that was never filled; run REFRESH MATERIALIZED VIEW on it at the source"
     if state == "54011":

@@ -97,7 +97,7 @@ def test_another_authority_is_not_trusted(emptied: Store, tmp_path: Path) -> Non
         (
             "REVOKE CONNECT ON DATABASE {0} FROM loader, PUBLIC",
             "GRANT CONNECT ON DATABASE {0} TO loader",
-            "run GRANT CONNECT on it",
+            "run GRANT CONNECT ON DATABASE",
         ),
         (
             "ALTER DATABASE {0} SET default_transaction_read_only = on",

@@ -153,7 +153,8 @@ def _strategy(
     if Strategy.OVERWRITE not in destination.strategies:
         raise Rejected(
             f"{contract.table}: {destination.name} offers no overwrite, so it cannot take the full refresh "
-            f"{manifest.sequence}; empty its table by hand, or leave it out with --destinations"
+            f"{manifest.sequence}; load it from a profile with a staging folder of its own, or leave it out with "
+            "--destinations"
         )
     return Strategy.OVERWRITE
 

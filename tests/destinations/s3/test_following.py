@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +16,19 @@ import yaml
 from deltalake import DeltaTable, write_deltalake
 from pydantic import ValidationError
 
+from ownlens_plugins.contracts import TableContract
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import Rejected
 from ownlens_s3.config import S3Config, S3Options
 from ownlens_s3.destination import S3Destination
+from tests.destinations.s3.foreign_tables import field, make_table
 from tests.destinations.s3.loads import Loader, contract_of
 from tests.destinations.s3.test_drift import refresh
+from tests.destinations.s3.test_foreign import FIELDS, loader_of, uri
+from tests.destinations.s3.test_foreign import rows as foreign_rows
 
 Act = Callable[[], object]
+KEYED = {"id": "int64", "title": "text?", "created_at": "timestamptz", "updated_at": "timestamptz"}
 
 
 def refused(act: Act) -> str:
@@ -65,10 +72,7 @@ def test_a_table_that_is_there_in_another_format(local: S3Destination, tmp_path:
         delta.require(rows)
         return
     (named,) = re.findall(r"set (.*?), or replace it", message)
-    told = {name: value for one in re.findall(r"\w+: \w+", named) for name, value in yaml.safe_load(one).items()}
-    again = Loader(
-        local, contract_of("upsert", partition="none", extraction=told.pop("extraction"), options=told), tmp_path
-    )
+    again = Loader(local, whole(named), tmp_path)
     again.load(2, rows)
     again.require(rows)
 
@@ -152,3 +156,87 @@ def test_an_endpoint_without_tls() -> None:
     assert found is not None
     assert S3Config(**settings, **tomllib.loads(found[1])).allow_http
     assert S3Config(**{**settings, "endpoint_url": "https://minio:9000"}).endpoint
+
+
+# --- what other programs demand of their tables
+
+
+@pytest.mark.parametrize("kinds", [["small"], ["small", "it's odd"], ["invariant"], ["small", "invariant"]])
+def test_constraints_that_rows_break(local: S3Destination, tmp_path: Path, kinds: list[str]) -> None:
+    loader = loader_of(local, tmp_path, "append")
+    inside = {"delta.invariants": json.dumps({"expression": {"expression": "id < 100"}})}
+    fields = [field("id", **(inside if "invariant" in kinds else {})), *FIELDS[1:]]
+    checks = {f"delta.constraints.{name}": "id < 100" for name in kinds if name != "invariant"}
+    make_table(uri(loader), fields, writer=3, configuration=checks)
+    plan = loader.plan(1, foreign_rows(loader, 700))
+    message = refused(lambda: load(local, plan))
+    statements = re.findall(r"DeltaTable\(.*?\)\.alter\.drop_constraint\(.*?[\"']\)", message)
+    if "invariant" in kinds:
+        assert message.endswith("or move the table's folder away, and load it with --full-refresh")
+        shutil.move(uri(loader), tmp_path / "away")
+        plan = refresh(plan)
+    assert len(statements) == (0 if "invariant" in kinds else len(kinds))
+    for statement in statements:
+        eval(statement, {"DeltaTable": DeltaTable})
+    load(local, plan)
+    loader.require(foreign_rows(loader, 700))
+
+
+def test_an_invariant_that_speaks_of_a_column_that_is_to_leave(local: S3Destination, tmp_path: Path) -> None:
+    inside = {"delta.invariants": json.dumps({"expression": {"expression": "other > 0"}})}
+    loader = loader_of(local, tmp_path, "append")
+    make_table(uri(loader), [*FIELDS, field("other", **inside)])
+    plan = refresh(loader.plan(1, foreign_rows(loader, 1)))
+    message = refused(lambda: load(local, plan))
+    assert message.endswith("it; move the table's folder away, and load it with --full-refresh")
+    shutil.move(uri(loader), tmp_path / "away")
+    load(local, plan)
+    loader.require(foreign_rows(loader, 1))
+
+
+# --- what a contract asks for
+
+
+def test_a_frozen_table_follows_once_it_may(local: S3Destination, tmp_path: Path) -> None:
+    old = Loader(local, contract_of("append", columns=KEYED), tmp_path)
+    old.load(1, old.rows(3))
+    wider = {**KEYED, "note": "text?"}
+    frozen = Loader(local, contract_of("append", columns=wider, schema_policy="freeze"), tmp_path)
+    message = refused(lambda: frozen.load(2, frozen.rows(3, first=3)))
+    new = Loader(local, contract_of("append", columns=wider, **setting(message)), tmp_path)
+    new.load(2, new.rows(3, first=3))
+    assert new.landed().num_rows == 6
+
+
+@pytest.mark.parametrize("way", ["back", "full refresh"])
+def test_another_partitioning(local: S3Destination, tmp_path: Path, way: str) -> None:
+    daily = Loader(local, contract_of("append"), tmp_path)
+    daily.load(1, daily.rows(3))
+    monthly = Loader(local, contract_of("append", partition="month"), tmp_path)
+    assert "change it back, or replace it with --full-refresh" in refused(lambda: monthly.load(2, monthly.rows(3)))
+    if way == "back":
+        daily.load(2, daily.rows(3, first=3))
+        daily.require(daily.rows(6))
+    else:
+        load(local, refresh(monthly.plans[2]))
+        monthly.require(monthly.rows(3))
+
+
+@pytest.mark.parametrize("way", ["rename", "format"])
+def test_names_that_differ_by_case(local: S3Destination, tmp_path: Path, way: str) -> None:
+    twins = Loader(local, contract_of("append", columns={**KEYED, "Note": "text?", "note": "text?"}), tmp_path)
+    message = refused(lambda: twins.load(1, twins.rows(3)))
+    if way == "rename":
+        mended = contract_of("append", columns={**KEYED, "Note": "text?", "note2": "text?"})
+    else:
+        (named,) = re.findall(r"or use (.*)$", message)
+        mended = whole(named, columns={**KEYED, "Note": "text?", "note": "text?"})
+    loader = Loader(local, mended, tmp_path / "mended")
+    loader.load(1, loader.rows(3))
+    loader.require(loader.rows(3))
+
+
+def whole(named: str, **changes: Any) -> TableContract:
+    """Return a contract with the settings that a message lists."""
+    told = {name: value for one in re.findall(r"\w+: \w+", named) for name, value in yaml.safe_load(one).items()}
+    return contract_of("upsert", partition="none", extraction=told.pop("extraction"), options=told, **changes)

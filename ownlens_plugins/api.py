@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from .commands import refresh_options
 from .contracts.contract import TableContract
 from .contracts.presets import Strategy
 from .errors import Rejected, StagedSetChanged
@@ -159,7 +160,7 @@ class LoadPlan:
         if digest != self.digest:
             raise StagedSetChanged(
                 f"{self.table}: {self.destination} holds {self.load_id} with another digest, so it was loaded from "
-                f"other staged sets; fill all destinations anew with --full-refresh --tables {self.table}"
+                f"other staged sets; fill all destinations anew with {refresh_options(self.table)}"
             )
         return LoadResult(self.load_id, digest, replayed=True, **counts)  # type: ignore[arg-type]
 

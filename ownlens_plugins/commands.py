@@ -16,6 +16,11 @@ def load_command(table: str, *options: str) -> str:
     return shlex.join(["ownlens", "load", *options, "--tables", listed([table])])
 
 
+def refresh_options(table: str) -> str:
+    """Return the options of `ownlens load` that stage one table whole, whatever it is called."""
+    return shlex.join(["--full-refresh", "--tables", listed([table])])
+
+
 def quarantine_command(act: str, table: str) -> str:
     """Return the command that shows or replays a table's refused rows."""
     return shlex.join(["ownlens", "quarantine", act, *_argument(table)])

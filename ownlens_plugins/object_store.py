@@ -42,7 +42,9 @@ def reading_part(uri: str) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as error:
-            raise Rejected(f"{uri}: the staged part is gone from the store; stage the table again") from error
+            raise Rejected(
+                f"{uri}: the staged part is gone from the store; load the table with --full-refresh"
+            ) from error
 
 
 def _access() -> Access:

@@ -46,7 +46,7 @@ class ClickHouseConfig(StrictModel):
         if self.interface == "http" and self.path is not None:
             raise ValueError("path is for interface chdb; interface http needs host and port")
         if not self.secure and (self.ca_cert is not None or not self.verify):
-            raise ValueError("ca_cert and verify are for TLS; set secure: true")
+            raise ValueError("ca_cert and verify are for TLS; set secure = true")
         if self.ca_cert is not None and not self.verify:
             raise ValueError("verify: false would leave ca_cert unused; take one of them out")
         return self

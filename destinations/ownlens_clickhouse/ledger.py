@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from ownlens_plugins.api import LoadPlan, LoadResult
+from ownlens_plugins.commands import refresh_options
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import StagedSetChanged
 
@@ -124,8 +125,7 @@ class Standing:
             if self.this.digest != plan.digest:
                 raise StagedSetChanged(
                     f"{plan.table}: {plan.destination} holds load {plan.load_id} with another digest, so it was "
-                    f"loaded from other staged sets; fill all destinations anew with --full-refresh --tables "
-                    f"{plan.table}"
+                    f"loaded from other staged sets; fill all destinations anew with {refresh_options(plan.table)}"
                 )
             return self.this.result()
         if self.newest is None or plan.sequence >= self.position:

@@ -65,7 +65,7 @@ def _readable(part: StagedPart, contract: TableContract) -> Iterator[None]:
             yield
     except (FileNotFoundError, pa.ArrowInvalid):
         raise Rejected(
-            f"{contract.table}: staged part {part.part_id} is missing or damaged; stage the rows again"
+            f"{contract.table}: staged part {part.part_id} is missing or damaged; load it with --full-refresh"
         ) from None
     except OSError as error:
         raise Retryable(
@@ -84,11 +84,13 @@ def _present(schema: pa.Schema, contract: TableContract) -> list[Column]:
     present = [column for column in contract.columns if column.name in here]
     for column in contract.columns:
         if column.name not in here and not column.nullable:
-            raise Rejected(f"{contract.table}: a staged part lacks column {column.name!r}; stage the rows again")
+            raise Rejected(f"{contract.table}: a staged part lacks column {column.name!r}; load it with --full-refresh")
     for column in present:
         staged, wanted = schema.field(column.name).type, column.type.arrow
         if not (_same(staged, wanted) or _may_be_wider(staged, wanted)):
-            raise Rejected(f"{contract.table}: a staged part has not {column.name!r} as {column.type}; stage it again")
+            raise Rejected(
+                f"{contract.table}: a staged part has not {column.name!r} as {column.type}; load it with --full-refresh"
+            )
     return present
 
 

@@ -50,7 +50,7 @@ class S3Config(StrictModel):
             raise ValueError("access_key_id and secret_access_key are set together, or neither")
         endpoint = self.endpoint
         if self.is_s3 and endpoint and endpoint.startswith("http://") and not self.allow_http:
-            raise ValueError("the endpoint has no TLS; use https, or set allow_http: true")
+            raise ValueError("the endpoint has no TLS; use https, or set allow_http = true")
         if self.is_s3 and self.ca_file and not self.ca_file.is_file():
             raise ValueError("ca_file does not exist; name a file of certificates (PEM)")
         return self

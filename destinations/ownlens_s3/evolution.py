@@ -175,7 +175,7 @@ def _refusal(contract: TableContract, refused: Sequence[_Difference]) -> Rejecte
     back = "change the contract back"
     if contract.schema_policy == "freeze":
         reasons = f"{reasons}; schema_policy is freeze"
-        back = f"{back}, set evolve" if all(each.lossless for each in refused) else back
+        back = f"{back}, set schema_policy: evolve" if all(each.lossless for each in refused) else back
     return Rejected(f"{contract.table}: the table in s3 {reasons}: {back}, or replace it with --full-refresh")
 
 
@@ -191,5 +191,5 @@ def require_distinct_names(contract: TableContract) -> None:
         if other != name:
             raise Rejected(
                 f"{contract.table}: s3 cannot hold columns {other!r} and {name!r} in one Delta table, "
-                "which ignores case; rename one or use format: parquet"
+                "which ignores case; rename one, or use format: parquet, strategy: overwrite and extraction: whole"
             )

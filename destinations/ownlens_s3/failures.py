@@ -27,7 +27,9 @@ _LONGEST = 160
 _LOST_FILE = re.compile(r"object at location \S+\.parquet not found", re.IGNORECASE)
 
 # The words of delta-rs for a log that is cut, spoilt or incomplete.
-_DAMAGED = re.compile(r"Json error|No table metadata or protocol|log segment|contiguous", re.IGNORECASE)
+_DAMAGED = re.compile(
+    r"Json error|No table metadata or protocol|log segment|contiguous|Kernel error: File not found", re.IGNORECASE
+)
 _MOVE_AWAY = "move the table's folder away, and load it with --full-refresh"
 
 

@@ -109,6 +109,15 @@ def has_deletion_vectors(table: DeltaTable) -> bool:
     return known and pa.table(table.deletion_vectors()).num_rows > 0
 
 
+def how_to_drop(table: DeltaTable, names: Collection[str]) -> str:
+    """Return what a person does to be rid of constraints: nothing drops an invariant, which is part of its column."""
+    own, uri = table.metadata().configuration, table.table_uri.rstrip("/")
+    if not names or any(f"{CONSTRAINT}{name}" not in own for name in names):
+        return "move the table's folder away, and load it with --full-refresh"
+    drops = (f"DeltaTable({uri!r}).alter.drop_constraint({name!r})" for name in sorted(names))
+    return f"drop {'it' if len(names) == 1 else 'them'} with {' and '.join(drops)}"
+
+
 def require_constraints_fit(table: DeltaTable, plan: LoadPlan, leaving: Collection[str]) -> None:
     """Refuse to drop columns that a constraint speaks of.
 
@@ -117,11 +126,9 @@ def require_constraints_fit(table: DeltaTable, plan: LoadPlan, leaving: Collecti
     """
     broken = sorted(name for name, text in constraints(table).items() if _names(text, leaving))
     if broken:
-        uri = table.table_uri.rstrip("/")
-        drops = " and ".join(f"DeltaTable({uri!r}).alter.drop_constraint({name!r})" for name in broken)
         raise Rejected(
             f"{plan.table}: constraints of the table in s3 ({', '.join(broken)}) speak of columns that are to leave "
-            f"it; drop them with {drops}"
+            f"it; {how_to_drop(table, broken)}"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ownlens_plugins.api import LoadPlan
+from ownlens_plugins.commands import refresh_options
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import Rejected
 
@@ -41,10 +42,14 @@ def _require_replaceable(plan: LoadPlan, other: AnyTable, position: int | None) 
         )
     if plan.strategy is not Strategy.OVERWRITE:
         raise Rejected(
-            f"{plan.table}: s3 holds this table as {form}; set format: {form}, or replace it with --full-refresh"
+            f"{plan.table}: s3 holds this table as {form}; set format: {form}, strategy: overwrite and extraction: "
+            "whole, or replace it with --full-refresh"
         )
     if position is not None and position >= plan.sequence:
-        raise Rejected(f"{plan.table}: s3 holds newer load {position} as {form}; stage the table again")
+        # What is staged stays the newest set as long as the source brings no other rows.
+        raise Rejected(
+            f"{plan.table}: s3 holds load {position} as {form}; replace it with {refresh_options(plan.table)}"
+        )
 
 
 def _form(table: FileTable) -> str:

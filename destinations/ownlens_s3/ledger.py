@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ownlens_plugins.api import LoadPlan, LoadResult
+from ownlens_plugins.commands import refresh_options
 from ownlens_plugins.errors import StagedSetChanged
 
 from .covering import keys_only
@@ -144,7 +145,7 @@ def set_changed(plan: LoadPlan) -> StagedSetChanged:
     """Return the error for a load id that is recorded with other bytes."""
     return StagedSetChanged(
         f"{plan.table}: s3 holds load {plan.sequence} with another digest, so it was loaded from other staged sets; "
-        f"fill all destinations anew with --full-refresh --tables {plan.table}"
+        f"fill all destinations anew with {refresh_options(plan.table)}"
     )
 
 

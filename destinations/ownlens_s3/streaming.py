@@ -17,7 +17,7 @@ from ownlens_plugins.errors import Rejected
 
 from .columns import to_lake
 from .config import S3Options
-from .foreign import constraints
+from .foreign import constraints, how_to_drop
 from .paths import Layout
 from .writer import require_all
 
@@ -111,10 +111,11 @@ class Source(Iterator[pa.RecordBatch]):
 
 
 def _broken(table: DeltaTable, plan: LoadPlan, rows: int) -> Rejected:
-    named = ", ".join(sorted(constraints(table))) or "not null"
+    held = constraints(table)
+    named = ", ".join(sorted(held)) or "not null"
     return Rejected(
         f"{plan.table}: {rows} staged rows or more break a constraint of the table in s3 ({named}); correct them in "
-        f"the source, or drop it with DeltaTable({table.table_uri.rstrip('/')!r}).alter.drop_constraint(…)"
+        f"the source, or {how_to_drop(table, held)}"
     )
 
 

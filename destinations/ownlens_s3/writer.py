@@ -95,7 +95,9 @@ def require_all(plan: LoadPlan, rows: int) -> None:
         Rejected: there are fewer or more.
     """
     if rows != plan.rows:
-        raise Rejected(f"{plan.table}: {plan.rows} rows are staged, but s3 has {rows} of them; stage the table again")
+        raise Rejected(
+            f"{plan.table}: {plan.rows} rows are staged, but s3 has {rows} of them; load it with --full-refresh"
+        )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def command(folder: str, rows: int, fresh: bool, destinations: tuple[str, ...], 
         request = LoadRequest(profile=PROFILE, config=str(sandbox.config), destinations=chosen)
         code = run_request(request, load_profile(PROFILE, file=sandbox.config), as_json=as_json)
     if not as_json:
-        click.echo(HINTS.format(options=f"--profile {PROFILE} --config {place}/ownlens.toml", folder=place))
+        config = shlex.quote(str(place / "ownlens.toml"))
+        click.echo(HINTS.format(options=f"--profile {PROFILE} --config {config}", folder=place))
     return code
 
 

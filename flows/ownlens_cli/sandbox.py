@@ -90,7 +90,7 @@ def change(folder: str) -> None:
 
     stack = _stack(folder)
     if not is_filled(stack.folder):
-        raise SettingsInvalid(f"sandbox: {folder} has no source yet; run ownlens sandbox up")
+        raise SettingsInvalid(f"sandbox: {folder} has no source yet; run ownlens sandbox up{_options(folder)}")
     changed = change_source(stack.folder, stack.source, packaged_contracts())
     click.echo(f"source: day {changed.day}, {changed.inserted:,} rows inserted, {changed.updated:,} updated")
 
@@ -101,10 +101,14 @@ def _stack(folder: str) -> ServerStack:
     return ServerStack(Path(folder).absolute())
 
 
+def _options(folder: str) -> str:
+    return "" if folder == "var/sandbox" else f" --folder {shlex.quote(folder)}"
+
+
 def _print(stack: ServerStack, folder: str) -> int:
     standing = stack.standing()
     if not standing:
-        click.echo(f"{folder} has no servers; run ownlens sandbox up")
+        click.echo(f"{folder} has no servers; run ownlens sandbox up{_options(folder)}")
         return 1
     for server in standing:
         state = f"pid {server.pid}" if server.pid else f"down, log {server.log}"
@@ -112,13 +116,12 @@ def _print(stack: ServerStack, folder: str) -> int:
     click.echo(f"{'lake':<16}{stack.lake}")
     if not all(server.pid for server in standing):
         return 1
-    options = "" if folder == "var/sandbox" else f" --folder {shlex.quote(folder)}"
     click.echo(
         HINTS.format(
             pages=stack.prefect.address,
             variables=shlex.quote(str(stack.variables)),
             passwords=stack.folder / "passwords.json",
-            options=options,
+            options=_options(folder),
         )
     )
     return 0

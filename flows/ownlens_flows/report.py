@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ownlens_plugins.commands import load_command
 from ownlens_plugins.engine.outcomes import COUNTS, LoadOutcome, Status
 from ownlens_plugins.validation import ValidationResult
 
@@ -69,7 +70,7 @@ class RunReport:
         """Lines on what a person may want to know, although nothing went wrong."""
         hints = [
             f"{table}: {_listed(names)} came into the contract after rows were loaded, which hold null there until "
-            f"ownlens load --tables {table} --full-refresh"
+            f"{load_command(table, '--full-refresh')}"
             for table, names in sorted(self.added.items())
         ]
         if self.held:

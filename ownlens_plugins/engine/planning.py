@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..api import Covers, Destination, LoadPlan
+from ..commands import refresh_options
 from ..contracts import Column, LogicalType, Strategy, TableContract, holds_all, parse_type
 from ..errors import Rejected
 from ..registry import Registry
@@ -83,7 +84,7 @@ def _check_unbroken(contract: TableContract, applied: int, missing: Sequence[Loa
 def _gone(contract: TableContract, destination: str, sequence: int) -> Rejected:
     return Rejected(
         f"{contract.table}: {destination} lacks staged set {sequence}, which is gone from the staging area; fill the "
-        f"table anew with --full-refresh --tables {contract.table}"
+        f"table anew with {refresh_options(contract.table)}"
     )
 
 
@@ -152,7 +153,8 @@ def _strategy(
     if Strategy.OVERWRITE not in destination.strategies:
         raise Rejected(
             f"{contract.table}: {destination.name} offers no overwrite, so it cannot take the full refresh "
-            f"{manifest.sequence}; empty its table by hand, or leave it out with --destinations"
+            f"{manifest.sequence}; load it from a profile with a staging folder of its own, or leave it out with "
+            "--destinations"
         )
     return Strategy.OVERWRITE
 
@@ -189,5 +191,5 @@ def _refuse_outdated(contract: TableContract, outdated: Mapping[int, Sequence[st
     found = dict.fromkeys(reason for sequence in sorted(outdated) for reason in outdated[sequence])
     raise Rejected(
         f"{contract.table}: staged set {', '.join(map(str, sorted(outdated)))} {'; '.join(found)}; stage the table "
-        f"anew with --full-refresh --tables {contract.table}"
+        f"anew with {refresh_options(contract.table)}"
     )

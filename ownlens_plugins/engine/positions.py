@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..api import Destination
+from ..commands import refresh_options
 from ..contracts import TableContract
 from ..errors import Rejected, Retryable
 from ..powers import SupportsPosition
@@ -82,7 +83,7 @@ def begin(
     positions: Positions,
     *,
     full_refresh: bool,
-    fix: str = "stage it anew with --full-refresh --tables {}",
+    fix: str | None = None,
 ) -> int:
     """Return the load above which the next set is numbered: the newest that a destination holds; 0 where it goes on.
 
@@ -100,8 +101,12 @@ def begin(
     held = ", ".join(f"{name} (load {position})" for name, position in found.items() if position)
     raise Rejected(
         f"{contract.table}: {log.uri} has no staged sets of this table, and these destinations hold loads of it: "
-        f"{held}; the sets are lost, or belong to another profile: {fix.format(contract.table)}"
+        f"{held}; the sets are lost, or belong to another profile: {_fix(contract.table, fix)}"
     )
+
+
+def _fix(table: str, said: str | None) -> str:
+    return f"stage it anew with {refresh_options(table)}" if said is None else said.format(table)
 
 
 def refuse_if_ahead(
@@ -121,6 +126,6 @@ def refuse_if_ahead(
     if latest is None or position > latest.sequence:  # else a rival has staged and loaded since
         raise Rejected(
             f"{contract.table}: {destination.name} holds load {position}, and the newest staged set in {log.uri} is "
-            f"{newest.sequence}: it was loaded from other staged sets; fill all destinations anew with --full-refresh "
-            f"--tables {contract.table}"
+            f"{newest.sequence}: it was loaded from other staged sets; fill all destinations anew with "
+            f"{refresh_options(contract.table)}"
         )

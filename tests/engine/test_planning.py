@@ -147,7 +147,7 @@ def test_a_destination_without_overwrite_refuses_a_full_refresh(
         pending(destination, reads(), area, registry)
     assert str(caught.value) == (
         "reads: sqlite offers no overwrite, so it cannot take the full refresh 1; "
-        "empty its table by hand, or leave it out with --destinations"
+        "load it from a profile with a staging folder of its own, or leave it out with --destinations"
     )
 
 

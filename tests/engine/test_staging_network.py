@@ -91,7 +91,9 @@ def test_a_part_that_is_gone(area: StagingArea, minio: MinioServer) -> None:
     manifest = stage(area, reads(), rows(1, 2))
     bucket, _, key = area.parts(manifest)[0].uri.removeprefix("s3://").partition("/")
     minio.client().delete_object(Bucket=bucket, Key=key)
-    with pytest.raises(Rejected, match=r"reads/00000001-.*: the staged part is gone from the store; stage the table"):
+    with pytest.raises(
+        Rejected, match=r"reads/00000001-.*: the staged part is gone from the store; load the table with --f"
+    ):
         ids(area, manifest)
 
 

@@ -48,7 +48,7 @@ def test_a_column_that_older_rows_lack_is_told_until_the_advice_is_followed(
     assert project.load("--tables", "reads", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert document["added_columns"] == {"reads": ["device"]}
-    command = "ownlens load --tables reads --full-refresh"
+    command = "ownlens load --full-refresh --tables reads"
     assert document["hints"] == [
         f"reads: device came into the contract after rows were loaded, which hold null there until {command}"
     ]

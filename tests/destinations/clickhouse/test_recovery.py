@@ -189,7 +189,9 @@ def test_a_failed_write_leaves_nothing(loads: Loads) -> None:
     plan = loads.plan(contract, sample_rows(10), parts=2)
     Path(plan.parts[1].uri).write_bytes(b"PAR1 this is not Parquet PAR1")
 
-    with pytest.raises(Rejected, match=r"^samples: staged part 00001 is missing or damaged; stage the rows again"):
+    with pytest.raises(
+        Rejected, match=r"^samples: staged part 00001 is missing or damaged; load it with --full-refresh"
+    ):
         loads.again(plan)
 
     assert loads.landed(contract) == []

@@ -57,7 +57,7 @@ def test_a_relative_folder_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp
         ({"uri": "gs://lake"}, "uri must be a local folder or s3://bucket/prefix"),
         ({"uri": "s3://"}, "uri must be a local folder"),
         ({"uri": "s3://lake", "access_key_id": "key"}, "set together"),
-        ({"uri": "s3://lake", "endpoint_url": "http://minio:9000"}, "allow_http: true"),
+        ({"uri": "s3://lake", "endpoint_url": "http://minio:9000"}, "allow_http = true"),
         ({"uri": "s3://lake", "bucket": "other"}, "Extra inputs"),
     ],
 )

@@ -141,7 +141,7 @@ def test_a_full_refresh_keeps_constraints_comments_and_properties(local: S3Desti
     )
     moved = sample_table(new.contract, [{"number": 1, "note": "a", "at": datetime(2026, 1, 1, tzinfo=UTC)}])
     plan = refresh(new.plan(3, moved))
-    with pytest.raises(Rejected, match=r"constraints .* \(small\) speak of columns that are to leave it; drop them"):
+    with pytest.raises(Rejected, match=r"constraints .* \(small\) speak of columns that are to leave it; drop it"):
         load(local, plan)
     DeltaTable(uri(new)).alter.drop_constraint("small")
     load(local, plan)

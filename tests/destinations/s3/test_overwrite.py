@@ -105,7 +105,7 @@ def test_a_change_of_format_without_overwrite_is_refused(local: S3Destination, t
     rows = parquet.rows(20)
     parquet.load(1, rows)
     delta = Loader(local, contract_of("upsert", "delta"), tmp_path)
-    with pytest.raises(Rejected, match=r"samples: s3 holds this table as parquet; set format: parquet, or replace it"):
+    with pytest.raises(Rejected, match=r"samples: s3 holds this table as parquet; set format: parquet, strategy: "):
         delta.load(2, rows)
     parquet.require(rows)
     newer = delta.rows(5, version=1)

@@ -87,7 +87,8 @@ def test_freeze_refuses_even_new_columns(local: S3Destination, tmp_path: Path, s
     old.load(1, old.rows(10))
     new = Loader(local, changed({"note": "text?"}, strategy, form, schema_policy="freeze"), tmp_path)
     with pytest.raises(
-        Rejected, match="lacks column 'note'; schema_policy is freeze: change the contract back, set evolve"
+        Rejected,
+        match="lacks column 'note'; schema_policy is freeze: change the contract back, set schema_policy: evolve",
     ):
         new.load(2, new.rows(10))
     old.require(old.rows(10))

@@ -132,7 +132,9 @@ def test_freeze_refuses(
     first = without_nulls(old.rows(10), name) if not old_type.endswith("?") else old.rows(10)
     old.load(1, first)
     new = Loader(local, contract({name: new_type}, strategy, form, schema_policy="freeze"), tmp_path)
-    with pytest.raises(Rejected, match="; schema_policy is freeze: change the contract back, set evolve"):
+    with pytest.raises(
+        Rejected, match="; schema_policy is freeze: change the contract back, set schema_policy: evolve"
+    ):
         new.load(2, new.rows(10))
     old.require(first)
 

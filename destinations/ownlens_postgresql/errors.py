@@ -172,7 +172,10 @@ def _fix(found: Diagnosis) -> str:
     if state == FOREIGN_KEY_VIOLATION:
         return "load the referenced rows first, or drop the constraint from the table"
     if state == FORBIDDEN and "row-level security" in found.message:
-        return "run ALTER ROLE ... BYPASSRLS for the profile's user, or load as the table's owner"
+        return (
+            "run ALTER ROLE ... BYPASSRLS for the profile's user, or load as the table's owner, and, if its policies "
+            "are forced, run ALTER TABLE ... NO FORCE ROW LEVEL SECURITY"
+        )
     if state == FORBIDDEN:
         return "grant the right to the profile's user"
     if "no partition" in found.message:

@@ -100,6 +100,21 @@ def test_set_foreign_keys_to_ignore(lesser: Store, case: str) -> None:
     assert again(lesser, contract(**references, destinations=block), words(1)).inserted == 1
 
 
+@pytest.mark.parametrize(
+    ("case", "advice", "cure"),
+    [
+        ("another type", "make them alike", "ALTER TABLE parents ALTER code TYPE text"),
+        ("no such column", "load parents with this column", "ALTER TABLE parents ADD code text UNIQUE"),
+    ],
+)
+def test_correct_the_parent(emptied: Store, case: str, advice: str, cure: str) -> None:
+    made(emptied, PARENTS[case])
+    mine = contract(references={"t": "parents.code"})
+    assert advice in refusal(emptied, mine, words(1))
+    emptied.sql(cure)
+    assert again(emptied, mine, words(1)).rejected == 1
+
+
 AWAY = f"CREATE TABLE parents (n int PRIMARY KEY)|{TABLE}|ALTER TABLE words ADD FOREIGN KEY (n) REFERENCES parents"
 
 
@@ -220,6 +235,30 @@ def test_rename_a_table_whose_partitions_do_not_fit(emptied: Store) -> None:
     assert "; rename the table, so that the load makes one" in refusal(emptied, contract(), words(1))
     emptied.sql("ALTER TABLE words RENAME TO away")
     assert again(emptied, contract(), words(1)).inserted == 1
+
+
+def test_add_the_columns_that_a_partition_lacks_to_its_table(emptied: Store) -> None:
+    made(
+        emptied,
+        "CREATE TABLE whole (id bigint, n int, updated_at timestamptz NOT NULL, PRIMARY KEY (id)) "
+        "PARTITION BY RANGE (id)|CREATE TABLE words PARTITION OF whole FOR VALUES FROM (0) TO (100)",
+    )
+    statement = advised(refusal(emptied, contract(), words(1)), "ALTER TABLE")
+    run(emptied, f"{statement} t text")
+    assert again(emptied, contract(), words(1)).inserted == 1
+
+
+def test_correct_the_rows_in_the_source(emptied: Store) -> None:
+    made(emptied, TABLE.replace("n int", "n int CHECK (n > 0)"))
+    assert "correct the rows in the source, or the contract" in refusal(emptied, contract(), words(1, n=0))
+    assert again(emptied, contract(), words(1)).inserted == 1
+
+
+def test_drop_the_computed_column_that_uses_a_wider_one(emptied: Store) -> None:
+    made(emptied, TABLE.replace("n int", "n int, g int GENERATED ALWAYS AS (n + 1) STORED"))
+    wide = contract(columns={**COLUMNS, "n": "int64?"})
+    run(emptied, advised(refusal(emptied, wide, words(1)), "ALTER TABLE"))
+    assert again(emptied, wide, words(1, n=2**40)).inserted == 1
 
 
 @pytest.mark.parametrize("view", ["shown", "_ownlens_validation_29990101000000_x"])

@@ -9,7 +9,7 @@ import pytest
 
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.errors import OwnLensError, Rejected
-from tests.postgresql_servers import LOADER
+from tests.postgresql_servers import LOADER, PostgreSQLServer
 
 from .conftest import Store
 from .test_following import advised, again, refusal
@@ -129,3 +129,34 @@ def test_grant_the_right_that_went_during_the_load(lesser: Store) -> None:
         load(lesser.destination, plan)
     lesser.sql("GRANT INSERT ON words TO loader")
     assert load(lesser.destination, plan).inserted == 1
+
+
+@pytest.mark.parametrize("way", ["ALTER ROLE", "ALTER TABLE"])
+def test_a_policy_that_came_after_the_load_was_opened(lesser: Store, way: str) -> None:
+    """The rights are not looked at again: the database says it."""
+    lesser.load(words(1), contract=contract())
+    run(lesser, "ALTER TABLE words ENABLE ROW LEVEL SECURITY|ALTER TABLE words FORCE ROW LEVEL SECURITY")
+    plan = lesser.plan(words(2), contract=contract(), sequence=2)
+    with pytest.raises(Rejected, match=r"row-level security .* or load as the table's owner, and") as caught:
+        load(lesser.destination, plan)
+    lesser.sql(advised(str(caught.value), way).replace("...", "loader" if way == "ALTER ROLE" else "words"))
+    try:
+        assert load(lesser.destination, plan).inserted == 1
+    finally:
+        lesser.sql("ALTER ROLE loader NOBYPASSRLS")
+
+
+def test_add_a_line_to_pg_hba_conf(lesser: Store, server15: PostgreSQLServer) -> None:
+    plan = lesser.plan(words(1), contract=contract())
+    with pytest.raises(Rejected, match="add a line for it, or change"):
+        load(reaching(lesser, sslmode="disable"), plan)
+    rules = server15.folder / "data" / "pg_hba.conf"
+    before, ((read,),) = rules.read_text(), lesser.sql("SELECT pg_conf_load_time()")
+    try:
+        rules.write_text(f"hostnossl {lesser.config.database} loader 127.0.0.1/32 scram-sha-256\n{before}")
+        lesser.sql("SELECT pg_reload_conf()")
+        lesser.wait_for(f"SELECT pg_conf_load_time() > '{read}'")  # which a new session has from the server
+        assert load(reaching(lesser, sslmode="disable"), plan).inserted == 1
+    finally:
+        rules.write_text(before)
+        lesser.sql("SELECT pg_reload_conf()")

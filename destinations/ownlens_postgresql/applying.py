@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ownlens_plugins.api import Covers, LoadPlan, StagedPart
+from ownlens_plugins.commands import refresh_options
 from ownlens_plugins.contracts import Reference, Strategy
 from ownlens_plugins.errors import Rejected, Retryable
 
@@ -114,7 +115,7 @@ class Applying:
         if found != self.plan.rows:
             raise Rejected(
                 f"{self.plan.table}: {self.plan.rows} rows are staged, but postgresql was sent {found}; "
-                "the staged set is damaged: stage the table again"
+                f"the staged set is damaged: load it anew with {refresh_options(self.plan.table)}"
             )
 
     # --- by way of a temporary table

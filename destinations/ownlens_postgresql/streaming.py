@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from ownlens_plugins.api import LoadPlan, StagedPart
+from ownlens_plugins.commands import refresh_options
 from ownlens_plugins.errors import Rejected, Retryable
 
 # The driver encodes and sends one batch before it asks for the next. While it sends little, the server works on what
@@ -52,7 +53,9 @@ class StagedRows:
         kind = type(self.error).__name__
         what = f"{self._plan.table}: a part of staged set {self._plan.load_id} for postgresql"
         if isinstance(self.error, FileNotFoundError | pa.ArrowInvalid | pa.ArrowTypeError):
-            return Rejected(f"{what} is missing or damaged ({kind}); stage the table again")
+            return Rejected(
+                f"{what} is missing or damaged ({kind}); load it anew with {refresh_options(self._plan.table)}"
+            )
         return Retryable(f"{what} cannot be read now ({kind}); run it again")
 
 

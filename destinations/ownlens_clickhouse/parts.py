@@ -138,13 +138,33 @@ def _rewritten(
         writer: pq.ParquetWriter | None = None
         schema = pa.schema([contract.column(name).field for name in names])
         for batch in part.read(names):
-            adapted = _adapted(aligned(batch, schema), contract, as_text=as_text)
+            adapted = _adapted(_fitting(batch, schema, contract), contract, as_text=as_text)
             writer = writer or pq.ParquetWriter(file, adapted.schema, compression="lz4")
             writer.write_batch(adapted)
         if writer is not None:
             writer.close()
         file.seek(0)
         yield cast(BinaryIO, file)
+
+
+def _fitting(batch: pa.RecordBatch, schema: pa.Schema, contract: TableContract) -> pa.RecordBatch:
+    try:
+        return aligned(batch, schema)
+    except pa.ArrowInvalid:
+        unfit = [field.name for field in schema if not _casts(batch.column(field.name), field.type)]
+        names = ", ".join(map(repr, unfit))
+        raise Rejected(
+            f"{contract.table}: a staged part holds values of {names} that the contract's types do not; "
+            "load it with --full-refresh"
+        ) from None
+
+
+def _casts(array: pa.Array, wanted: pa.DataType) -> bool:
+    try:
+        array.cast(wanted)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _adapted(batch: pa.RecordBatch, contract: TableContract, *, as_text: bool) -> pa.RecordBatch:

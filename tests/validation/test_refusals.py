@@ -17,7 +17,14 @@ from ownlens_plugins.validation import check_expectations
 
 from .refusals import BETWEEN, COLUMNS, IN_SET, REFUSED, REGEX
 
-DOCUMENT = {"table": "readings", "domain": "tests", "preset": "events", "key": ["id"], "path": "tests/readings"}
+DOCUMENT = {
+    "table": "readings",
+    "domain": "tests",
+    "preset": "events",
+    "key": ["id"],
+    "partition_by": "created_at",
+    "path": "tests/readings",
+}
 
 
 def checked(*checks: dict[str, Any]) -> TableContract:

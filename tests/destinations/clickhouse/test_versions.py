@@ -118,7 +118,7 @@ def test_a_version_that_may_become_null_needs_the_table_anew(loads: Loads) -> No
     columns = {**NARROW, "v": "int32"}
     strict = narrow(Strategy.UPSERT, columns=columns, version_by="v", cursor="created_at")
     loads.load(strict, [row(1, 5)])
-    with pytest.raises(Rejected, match=r"keeps the newest row by a version that is never null; load it with --full"):
+    with pytest.raises(Rejected, match=r"keeps the newest row by v, not v, which may be null; load it with --full"):
         loads.load(nullable("int32"), [row(1, None)], sequence=2)
 
 
@@ -132,5 +132,5 @@ def test_the_version_is_compared_by_its_whole_name(loads: Loads, held: str, aske
     loads.load(contracts[0], rows)
     assert loads.load(contracts[0], rows, sequence=2).unchanged == 1
     loads.destination.close()
-    with pytest.raises(Rejected, match=r"keeps the newest row by .*; run a full refresh"):
+    with pytest.raises(Rejected, match=r"keeps the newest row by .*; load it with --full-refresh"):
         loads.load(contracts[1], rows, sequence=3)

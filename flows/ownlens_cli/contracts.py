@@ -30,7 +30,10 @@ def check(folder: str, as_json: bool) -> int:
     found = survey(folder)
     contracts = found.contracts
     # Also of contracts that are wrong elsewhere, so that one look shows all there is to correct.
-    problems = [*found.problems, *_option_problems(found), *_expectation_problems(contracts, folder)]
+    told = {(problem.file, problem.line) for problem in found.problems}
+    # A value that was misread is told once, by the line that says how to write it.
+    checks = [one for one in _expectation_problems(contracts, folder) if (one.file, one.line) not in told]
+    problems = [*found.problems, *_option_problems(found), *checks]
     if as_json:
         listed = [{"file": p.file, "line": p.line, "message": p.message} for p in problems]
         click.echo(json.dumps({"contracts": len(contracts), "problems": listed}, indent=1))

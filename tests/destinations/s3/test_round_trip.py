@@ -228,7 +228,7 @@ def test_names_that_differ_by_case_are_refused_by_delta_and_kept_by_parquet(
     table = [{"id": 1, "Name": "A", "name": "b", **dict.fromkeys(("created_at", "updated_at"), datetime(2026, 1, 1))}]
     delta = Loader(local, contract_of("append", columns=columns, path="tests/delta"), tmp_path)
     rows = pa.Table.from_pylist(table, schema=delta.contract.arrow_schema)
-    with pytest.raises(Rejected, match=r"'Name' and 'name'.*rename one or use format: parquet"):
+    with pytest.raises(Rejected, match=r"'Name' and 'name'.*rename one, or use format: parquet"):
         delta.load(1, rows)
     parquet = Loader(local, contract_of("overwrite", "parquet", columns=columns), tmp_path)
     parquet.load(1, rows)

@@ -88,7 +88,10 @@ def sweep(run: Sweep, load: str, *, every: int = 1, sample: int = 1) -> Tally:
     """Kill at all points, or each so many of bulky calls or of all, and return what was seen."""
     old, new, trace = run.prepare()
     tally = Tally(run.store.name, load, calls=trace.calls)
-    run.run(list(trace.thinned(every))[::sample], old, new, tally)
+    points = list(trace.thinned(every))
+    # The last call too: between the first and it lies the step that commits, however few calls there are.
+    chosen = points[::sample]
+    run.run(chosen if points[-1:] == chosen[-1:] else [*chosen, points[-1]], old, new, tally)
     return tally
 
 

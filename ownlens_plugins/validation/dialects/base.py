@@ -98,9 +98,9 @@ class Dialect(ABC):
         lost = f"NOT EXISTS (SELECT 1 FROM {self.beside(parent)} AS parents WHERE parents.{known} = children.{child})"
         return f"(SELECT count(*) FROM {self.relation} AS children WHERE children.{child} IS NOT NULL AND {lost})"
 
+    @abstractmethod
     def beside(self, table: str) -> str:
         """Return the full name of a table that lies beside the relation."""
-        raise NotImplementedError
 
     def counted(self, condition: str) -> str:
         return f"count(*) FILTER (WHERE {condition})"

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ...contracts import Column, Kind, LogicalType
 from ..literals import FLOATS
-from .base import DAY_IN_MICROSECONDS, Dialect, as_integer, plain
+from .base import DAY_IN_MICROSECONDS, Dialect, as_integer, plain, quoted
 
 # What a sum of up to 10^10 rows can hold.
 _SAFE_PRECISION = 28
@@ -80,6 +80,9 @@ class DuckDB(Dialect):
 
     def variance(self, expression: str) -> str:
         return f"var_samp({expression})"
+
+    def beside(self, table: str) -> str:
+        return quoted(table)
 
 
 def _type(type_: LogicalType) -> str:

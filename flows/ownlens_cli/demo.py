@@ -56,7 +56,8 @@ def command(folder: str, rows: int, fresh: bool, destinations: tuple[str, ...], 
 
         chosen = names(None, None, destinations)  # type: ignore[arg-type]  # the callback ignores both
         request = LoadRequest(profile=PROFILE, config=str(sandbox.config), destinations=chosen)
-        code = run_request(request, load_profile(PROFILE, file=sandbox.config), as_json=as_json)
+        profile = load_profile(PROFILE, file=sandbox.config)
+        code = run_request(request, profile, as_json=as_json, as_flow=True)
     if not as_json:
         config = shlex.quote(str(place / "ownlens.toml"))
         click.echo(HINTS.format(options=f"--profile {PROFILE} --config {config}", folder=place))

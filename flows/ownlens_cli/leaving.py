@@ -52,8 +52,8 @@ def leave(code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     try:
-        from ownlens_flows.serving import end_temporary
-
-        end_temporary()
+        # Not imported only to say that there is none.
+        if (serving := sys.modules.get("ownlens_flows.serving")) is not None:
+            serving.end_temporary()
     finally:
         os._exit(code)

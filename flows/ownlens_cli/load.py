@@ -6,7 +6,7 @@ import json
 from functools import partial
 from pathlib import Path
 from signal import Signals
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,14 @@ from .choosing import TABLES, names
 from .embedded import ready_profile
 from .logs import log_to
 from .orchestrator import start_prefect
+
+if TYPE_CHECKING:  # both would import what `ownlens load --help` does not need
+    from collections.abc import Callable
+
+    from ownlens_flows.report import RunReport
+    from ownlens_flows.request import LoadRequest
+
+    Runner = Callable[..., RunReport]
 
 # As shells say it of a program that a signal ended.
 STOPPED = {signal.name: 128 + signal for signal in (Signals.SIGINT, Signals.SIGTERM)}
@@ -43,6 +51,12 @@ STOPPED = {signal.name: 128 + signal for signal in (Signals.SIGINT, Signals.SIGT
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Profile of ownlens.toml.")
 @click.option("--config", type=click.Path(dir_okay=False), help="Path of ownlens.toml.")
 @click.option("--no-validate", is_flag=True, help="Do not run the expectations after the loads.")
+@click.option(
+    "--flow/--no-flow",
+    "as_flow",
+    default=None,
+    help="Run as a Prefect flow, or without Prefect. Default: a flow where a Prefect API or a block is configured.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document on stdout.")
 def command(
     tables: list[str],
@@ -55,6 +69,7 @@ def command(
     profile: str,
     config: str | None,
     no_validate: bool,
+    as_flow: bool | None,
     as_json: bool,
 ) -> int:
     """Load tables into destinations, each staged set exactly once."""
@@ -73,17 +88,20 @@ def command(
         validate_loads=False if no_validate else None,
     )
     with ready_profile(profile, config) as settings:
-        return run_request(request, settings, as_json=as_json)
+        return run_request(request, settings, as_json=as_json, as_flow=as_flow)
 
 
-def run_request(request, settings: Profile, *, as_json: bool) -> int:  # type: ignore[no-untyped-def]  # see below
-    """Run a request in the flow and print its summary. The request's class would import Prefect, so it is not named.
+def run_request(request: LoadRequest, settings: Profile, *, as_json: bool, as_flow: bool | None = None) -> int:
+    """Run a request, in a flow or alone in this process, and print its summary.
+
+    `as_flow` None runs a flow where a Prefect API or a block is configured.
 
     Returns:
         0 when all went well, 1 when a load or validation failed, 3 when rows were refused that were not before,
         130 or 143 when a signal stopped the run.
     """
-    from ownlens_flows.run import check_settings, destination_names, select_contracts
+    from ownlens_flows.configured import api_is_configured
+    from ownlens_flows.run import check_settings, destination_names, names_blocks, select_contracts
 
     registry = Registry()
     connections = {registry.resolve(name): config for name, config in settings.destinations.items()}
@@ -91,18 +109,33 @@ def run_request(request, settings: Profile, *, as_json: bool) -> int:  # type: i
     contracts = select_contracts(read_contracts(settings.contracts), request)
     check_settings(settings, {name: connections[name] for name in chosen}, registry)
     log_to(Path(settings.log_file))
+    if as_flow is None:
+        as_flow = names_blocks(settings, request) or api_is_configured()
+    run = _flow_runner() if as_flow else _alone()
+    return _run(run, request, len(contracts), chosen, settings, as_json=as_json)
+
+
+def _flow_runner() -> Runner:
     start_prefect()
-    return _run(request, len(contracts), chosen, settings, as_json=as_json)
-
-
-def _run(request, tables: int, destinations: list[str], settings: Profile, *, as_json: bool) -> int:  # type: ignore[no-untyped-def]
     from ownlens_flows.direct import run_in_flow
     from ownlens_flows.serving import check_server
 
+    check_server()
+    return run_in_flow
+
+
+def _alone() -> Runner:
+    from ownlens_flows.alone import run_alone
+
+    return run_alone
+
+
+def _run(
+    run: Runner, request: LoadRequest, tables: int, destinations: list[str], settings: Profile, *, as_json: bool
+) -> int:
     from .leaving import LastWord
     from .terminal import console, live_progress
 
-    check_server()
     said = f"{tables} tables into {', '.join(destinations)}; log: {settings.log_file}"
     console.print(said, style="dim", markup=False, soft_wrap=True)
     last_word = LastWord(partial(_say, as_json=as_json))
@@ -112,12 +145,12 @@ def _run(request, tables: int, destinations: list[str], settings: Profile, *, as
             move_bars(*news)
             last_word.observe(*news)
 
-        report = run_in_flow(request, observe=observe)
+        report = run(request, observe=observe)
         last_word.take()
     return _say(report, as_json=as_json)
 
 
-def _say(report, *, as_json: bool) -> int:  # type: ignore[no-untyped-def]
+def _say(report: RunReport, *, as_json: bool) -> int:
     from .terminal import print_failures, print_report
 
     if as_json:

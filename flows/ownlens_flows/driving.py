@@ -9,34 +9,29 @@ from dataclasses import dataclass, field
 from signal import Signals
 from typing import Any
 
-from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture
-from prefect.utilities.annotations import quote
-
 from ownlens_plugins.commands import load_command
 from ownlens_plugins.engine.outcomes import LoadOutcome, StageOutcome, Status
 from ownlens_plugins.engine.quarantining import refused_line
-from ownlens_plugins.errors import OwnLensError, Stopped, ValidationFailed
+from ownlens_plugins.errors import Stopped, ValidationFailed
 
-from .cancelling import watching
 from .closing import compare_stores, release_again
 from .report import Rejection, RunReport
 from .run import LoadRun, logger
 from .schedule import LOAD, STAGE, VALIDATE, Schedule, Step
-from .tasks import load_task, stage_task, validate_task
+from .workers import Unfinished, Workers
 
-# Seconds for a task that has ended to hand its state over.
+# Seconds for a step that has ended to hand over what became of it.
 _HANDOVER = 5.0
 
 
 @dataclass
 class Driver:
-    """Submits steps as they become ready and gathers their results; lives in the flow's own thread."""
+    """Hands steps to the workers as they become ready and gathers their results; lives in the caller's own thread."""
 
     run: LoadRun
-    key: str
+    workers: Workers
     report: RunReport = field(default_factory=RunReport)
-    futures: dict[Step, PrefectFuture[Any]] = field(default_factory=dict)
+    submitted: set[Step] = field(default_factory=set)
     collected: set[Step] = field(default_factory=set)
     # None wakes the driver, because the run is to stop.
     ended: queue.SimpleQueue[Step | None] = field(default_factory=queue.SimpleQueue)
@@ -64,7 +59,7 @@ class Driver:
 
     def _run(self, schedule: Schedule) -> None:
         try:
-            with watching(self.run.stop, wake=lambda: self.ended.put(None)):
+            with self.workers.watching(self.run.stop, lambda: self.ended.put(None)):
                 self._loop(schedule)
                 if not self.run.stop.asked:
                     self._finish(schedule)
@@ -110,7 +105,7 @@ class Driver:
         self.report.stopped = self.run.stop.reason
         logger.warning("the run stops (%s): loads that have not begun to commit leave off", self.run.stop.reason)
         self.run.wait_until_idle()
-        for step in [step for step in self.futures if step not in self.collected]:
+        for step in self.submitted - self.collected:
             self._collect(step, schedule)
         for contract in self.run.contracts:
             for destination in self.run.destinations:
@@ -123,33 +118,18 @@ class Driver:
                 self._failed(contract.table, name, f"{name}: {reason}" if name not in reason else reason)
 
     def _submit(self, step: Step) -> None:
-        future = self._future(step)
-        self.futures[step] = future
-        future.add_done_callback(lambda _: self.ended.put(step))
-
-    def _future(self, step: Step) -> PrefectFuture[Any]:
-        # Unquoted, Prefect would take a text that some result also holds for a lineage between the two tasks.
-        key, table, destination = quote(self.key), quote(step.table), quote(step.destination)
-        if step.kind == STAGE:
-            return stage_task(self.run, step.table).submit(key, table)
-        if step.kind == LOAD:
-            staged = self.futures[Step(STAGE, step.table)]
-            task = load_task(self.run, step.table, step.destination)
-            return task.submit(key, table, destination, wait_for=[staged])
-        loaded = self.futures[Step(LOAD, step.table, step.destination)]
-        return validate_task(self.run, step.table, step.destination).submit(key, table, destination, loaded)
+        self.submitted.add(step)
+        self.workers.submit(step, lambda: self.ended.put(step))
 
     def _collect(self, step: Step, schedule: Schedule) -> None:
         self.collected.add(step)
-        future = self.futures[step]
-        # The task has ended, or waits for a next try that a stopped run does not grant.
-        future.wait(_HANDOVER if self.run.stop.asked else None)
-        state = future.state
-        if not state.is_completed():
+        try:
+            # The step has ended, or waits for a next try that a stopped run does not grant.
+            result = self.workers.outcome(step, _HANDOVER if self.run.stop.asked else None)
+        except Exception as error:
             schedule.ended(step, well=False)
-            self._note_failure(step, _error(state))
+            self._note_failure(step, error)
             return
-        result = future.result()
         schedule.ended(step, well=True, changed=self._note_result(step, result))
 
     def _note_result(self, step: Step, result: Any) -> bool:
@@ -197,7 +177,9 @@ class Driver:
 
     def _note_failure(self, step: Step, error: BaseException) -> None:
         reason = str(error)
-        if isinstance(error, Stopped) or (step.kind != VALIDATE and self.run.stop.asked and _is_unfinished(error)):
+        if isinstance(error, Stopped) or (
+            step.kind != VALIDATE and self.run.stop.asked and isinstance(error, Unfinished)
+        ):
             self._note_stopped(step)
         elif step.kind == STAGE:
             for destination in self.run.destinations:
@@ -235,27 +217,6 @@ class Driver:
     def _failed(self, table: str, destination: str, reason: str) -> None:
         self.report.outcomes[table, destination] = LoadOutcome(table, destination, Status.FAILED, error=reason)
         self.run.observe("failed", table, destination, reason)
-
-
-class _Unfinished(OwnLensError):
-    """A task has not ended: it waits for its next try."""
-
-
-def _is_unfinished(error: BaseException) -> bool:
-    return isinstance(error, _Unfinished)
-
-
-def _error(state: State[Any]) -> BaseException:
-    """Return why a task ended as it did, with a message that people may see."""
-    if not state.is_final():
-        return _Unfinished(f"{state.name}: {state.message or 'no reason given'}")
-    try:
-        state.result()
-    except OwnLensError as error:
-        return error
-    except BaseException as error:
-        logger.error("a task ended in state %s: %s", state.name, type(error).__name__)
-    return OwnLensError(f"{state.name}: {state.message or 'no reason given'}")
 
 
 def _named(error: BaseException) -> str:

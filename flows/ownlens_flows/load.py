@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -15,12 +15,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from ownlens_plugins.errors import OwnLensError
 
-from .driving import Driver
+from .executing import execute
 from .parameters import tell_unknown_parameters
 from .report import RunReport
 from .reporting import tell_all, tell_failure
 from .request import LoadRequest
-from .run import LoadRun, Observer, check_destinations, ignore, prepare, shared
+from .run import LoadRun, Observer, ignore, prepare, shared
+from .tasks import TaskRuns
 
 MAX_THREADS = 64
 
@@ -56,38 +57,23 @@ def roll_up(report: RunReport) -> State[Any]:
 
 
 def run_loads(request: LoadRequest, *, observe: Observer = ignore) -> RunReport:
-    """Run all steps of a request inside a flow run.
+    """Run all steps of a request inside a flow run, as its task runs, and tell Prefect's server what they did.
 
     Raises:
         OwnLensError: the request cannot be run at all; nothing has been touched. Its text holds no secret.
     """
-    started = time.monotonic()
     try:
         run = prepare(request, observe=observe)
-        report = _driven(run)
+        report = execute(run, _task_runs)
     except OwnLensError as error:
         tell_failure(str(error))
         raise
-    report.seconds = time.monotonic() - started
-    if report.stopped:
-        # Before the server is told: it may be gone, and then this process must be able to leave without it.
-        observe("stopped", "", "", report)
     tell_all(report, run.profile)
     return report
 
 
-def _driven(run: LoadRun) -> RunReport:
+@contextmanager
+def _task_runs(run: LoadRun) -> Iterator[TaskRuns]:
     key = uuid4().hex
     with shared(key, run):
-        _warm_up(run)
-        check_destinations(run)
-        return Driver(run, key).drive()
-
-
-def _warm_up(run: LoadRun) -> None:
-    if not run.validates:
-        return
-    from ownlens_plugins.validation import warm_up
-
-    # Imports take a moment; staging can go on meanwhile.
-    threading.Thread(target=warm_up, name="ownlens-warm-up", daemon=True).start()
+        yield TaskRuns(run, key)

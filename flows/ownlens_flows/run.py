@@ -112,11 +112,12 @@ def prepare(request: LoadRequest, *, observe: Observer = ignore) -> LoadRun:
     Raises:
         UnknownName, SettingsInvalid, ContractInvalid, DestinationUnavailable: nothing has been touched.
     """
-    from .blocks import with_blocks  # only here, because it starts Prefect, and names are checked before that
-
     registry = Registry()
     profile = load_profile(request.profile, file=request.config)
-    profile = with_blocks(profile, request.blocks, registry, destinations=request.destinations)
+    if names_blocks(profile, request):
+        from .blocks import with_blocks  # only here, because it imports Prefect
+
+        profile = with_blocks(profile, request.blocks, registry, destinations=request.destinations)
     registry.load_hooks()
     contracts = select_contracts(read_contracts(profile.contracts), request)
     names = destination_names(request.destinations, profile.destinations, registry)
@@ -137,6 +138,12 @@ def prepare(request: LoadRequest, *, observe: Observer = ignore) -> LoadRun:
         positions=Positions(destinations, lambda: other_destinations(profile, names, registry)),
         observe=observe,
     )
+
+
+def names_blocks(profile: Profile, request: LoadRequest) -> bool:
+    """Tell whether a connection is kept in a Prefect block."""
+    named = (config.get("block") for config in profile.destinations.values())
+    return bool(request.blocks) or isinstance(profile.source, BlockSourceConfig) or any(named)
 
 
 def other_destinations(profile: Profile, chosen: Sequence[str], registry: Registry) -> dict[str, Destination[Any, Any]]:
@@ -242,7 +249,7 @@ _LOCK = threading.Lock()
 
 @contextmanager
 def shared(key: str, run: LoadRun) -> Iterator[LoadRun]:
-    """Make a run available to its tasks under a key, and close its connections at the end."""
+    """Make a run available to its tasks under a key."""
     with _LOCK:
         _RUNS[key] = run
     try:
@@ -250,7 +257,6 @@ def shared(key: str, run: LoadRun) -> Iterator[LoadRun]:
     finally:
         with _LOCK:
             del _RUNS[key]
-        run.close()
 
 
 def current(key: str) -> LoadRun:

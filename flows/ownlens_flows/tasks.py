@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import task
 from prefect.assets import Asset, add_asset_metadata, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import PrefectFuture
 from prefect.tasks import Task, exponential_backoff
+from prefect.utilities.annotations import quote
 
 from ownlens_plugins.engine.outcomes import COUNTS, LoadOutcome, StageOutcome
-from ownlens_plugins.engine.running import is_retryable, load_table, stage_table
-from ownlens_plugins.engine.verdicts import Verdicts, unvalidated
-from ownlens_plugins.errors import OwnLensError, Rejected, Stopped
-from ownlens_plugins.stopping import safe_point
-from ownlens_plugins.validation import ValidationResult, validate
+from ownlens_plugins.engine.running import is_retryable
+from ownlens_plugins.errors import OwnLensError
+from ownlens_plugins.stopping import Stop
+from ownlens_plugins.validation import ValidationResult
 
+from . import steps
 from .assets import asset_key, source_key, staged_key
+from .cancelling import watching
 from .run import LoadRun, current, logger
+from .schedule import LOAD, STAGE, Step
+from .workers import Unfinished
 
 
 def _retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -79,18 +85,7 @@ def _called(name: str) -> Callable[[], str]:
 
 
 def _stage(key: str, table: str) -> StageOutcome:
-    run = current(key)
-    assert run.snapshot is not None
-    with _scrubbed(run, table, "staging"):
-        outcome = stage_table(
-            run.contract(table),
-            run.snapshot,
-            run.area,
-            full_refresh=run.request.full_refresh,
-            sweep_deletes=run.request.sweep_deletes,
-            source_moved=run.request.source_moved,
-            positions=run.positions,
-        )
+    outcome = steps.stage(current(key), table)
     if (manifest := outcome.manifest) is not None:
         counts = {"rows": manifest.rows, "rejected": manifest.rejected, "sequence": manifest.sequence}
         add_asset_metadata(staged_key(table), counts)
@@ -98,59 +93,65 @@ def _stage(key: str, table: str) -> StageOutcome:
 
 
 def _load(key: str, table: str, destination: str) -> LoadOutcome:
-    run = current(key)
-    with _scrubbed(run, table, destination):
-        outcome = load_table(run.destinations[destination], run.contract(table), run.area, run.registry)
-        if run.owes_validation:
-            passed = Verdicts(run.area).read(table, destination).passed
-            outcome = replace(outcome, owed=passed < outcome.position)
+    outcome = steps.load(current(key), table, destination)
     add_asset_metadata(asset_key(table, destination), {name: getattr(outcome, name) for name in COUNTS})
     return outcome
 
 
 def _validate(key: str, table: str, destination: str, outcome: LoadOutcome) -> ValidationResult:
-    run = current(key)
-    store, verdicts = run.destinations[destination], Verdicts(run.area)
-    with _scrubbed(run, table, destination):
-        plan, done = unvalidated(store, run.contract(table), run.area, run.registry, outcome)
-        result = validate(store, plan, result=done)
-        # The word is kept before anybody is told: a run that dies in between has still validated.
-        if result.success:
-            verdicts.passed(table, destination, outcome.position)
-        else:
-            verdicts.failed(table, destination, outcome.position, str(result.failed[0]))
-        result.raise_if_failed()
-        return result
+    return steps.validate_loaded(current(key), table, destination, outcome)
 
 
-class _scrubbed:  # reads as a verb in a with statement
-    """Log an error's masked stack trace, and let only a masked one-line error reach Prefect, which stores it."""
+@dataclass
+class TaskRuns:
+    """Runs each step as a task run of the flow run that this is called in. `key` names the run in this process."""
 
-    def __init__(self, run: LoadRun, table: str, where: str) -> None:
-        self.run, self.table, self.where = run, table, where
+    run: LoadRun
+    key: str
+    futures: dict[Step, PrefectFuture[Any]] = field(default_factory=dict)
 
-    def __enter__(self) -> None:
-        self._work = self.run.at_work()
-        self._work.__enter__()
-        try:
-            safe_point(self.table, self.where)
-        except Stopped:
-            self._work.__exit__(None, None, None)
-            raise
+    def submit(self, step: Step, ended: Callable[[], None]) -> None:
+        """Begin a step; `ended` is called from another thread when it has ended."""
+        self.futures[step] = future = self._future(step)
+        future.add_done_callback(lambda _: ended())
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        self._work.__exit__(None, None, None)
-        if error is None or not isinstance(error, Exception):
-            return
-        if isinstance(error, Stopped):
-            logger.warning("%s", error)
-            return
-        logger.error("%s: %s failed\n%s", self.table, self.where, self.run.scrubber.trace(error))
-        line = self.run.scrubber.line(error)
-        if isinstance(error, OwnLensError):
-            raise type(error)(line) if _takes_a_line(error) else Rejected(line)
-        raise Rejected(f"{self.table}: {self.where}: {type(error).__name__}: {line}; see the log") from None
+    def _future(self, step: Step) -> PrefectFuture[Any]:
+        # Unquoted, Prefect would take a text that some result also holds for a lineage between the two tasks.
+        key, table, destination = quote(self.key), quote(step.table), quote(step.destination)
+        if step.kind == STAGE:
+            return stage_task(self.run, step.table).submit(key, table)
+        if step.kind == LOAD:
+            staged = self.futures[Step(STAGE, step.table)]
+            task = load_task(self.run, step.table, step.destination)
+            return task.submit(key, table, destination, wait_for=[staged])
+        loaded = self.futures[Step(LOAD, step.table, step.destination)]
+        return validate_task(self.run, step.table, step.destination).submit(key, table, destination, loaded)
+
+    def outcome(self, step: Step, patience: float | None) -> Any:
+        """Return what a step gave.
+
+        Raises:
+            Unfinished: it has not ended within `patience` seconds. OwnLensError: it failed.
+        """
+        future = self.futures[step]
+        future.wait(patience)
+        if not future.state.is_completed():
+            raise _error(future.state)
+        return future.result()
+
+    def watching(self, stop: Stop, wake: Callable[[], None]) -> AbstractContextManager[None]:
+        """Ask the run to stop when the server says that its flow run is being cancelled."""
+        return watching(stop, wake=wake)
 
 
-def _takes_a_line(error: OwnLensError) -> bool:
-    return type(error).__init__ is OwnLensError.__init__
+def _error(state: State[Any]) -> BaseException:
+    """Return why a task ended as it did, with a message that people may see."""
+    if not state.is_final():
+        return Unfinished(f"{state.name}: {state.message or 'no reason given'}")
+    try:
+        state.result()
+    except OwnLensError as error:
+        return error
+    except BaseException as error:
+        logger.error("a task ended in state %s: %s", state.name, type(error).__name__)
+    return OwnLensError(f"{state.name}: {state.message or 'no reason given'}")

@@ -25,7 +25,7 @@ _FIRST, _LAST = date(1, 1, 1), date(9999, 12, 31)
 _DAY_MICROSECONDS = 86_400_000_000
 _CLOCK = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?")
 # As PostgreSQL, Arrow and people write them; odd positions are true.
-_TRUTHS = pa.array(["false", "true", "f", "t", "0", "1"])
+_TRUTHS = ("false", "true", "f", "t", "0", "1")
 
 
 class Incompatible(Exception):
@@ -122,7 +122,7 @@ def _bool(wanted: LogicalType, given: pa.DataType) -> Cast:
 
 
 def _truth(values: pa.Array) -> pa.Array:
-    position = pc.index_in(pc.utf8_lower(values), _TRUTHS)
+    position = pc.index_in(pc.utf8_lower(values), pa.array(_TRUTHS))
     if position.null_count != values.null_count:
         raise Unfit("is neither true nor false")
     return pc.equal(pc.bit_wise_and(position, 1), 1)

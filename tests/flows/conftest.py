@@ -136,11 +136,11 @@ uri = "{self.folder}/lake"
             + "\n"
         )
 
-    def load(self, *arguments: str) -> int:
-        """Run `ownlens load` in this process and return its exit code."""
+    def load(self, *arguments: str, flow: bool = False) -> int:
+        """Run `ownlens load` in this process, alone or as a flow run on these tests' server; return its exit code."""
         from ownlens_cli.main import run
 
-        return run(["load", "--config", self.config, *arguments])
+        return run(["load", "--config", self.config, "--flow" if flow else "--no-flow", *arguments])
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Ask the PostgreSQL destination by another road than ours."""

@@ -20,8 +20,8 @@ PATIENCE = 60.0
 # The process dies where the first validation begins: its load is committed then.
 DYING_AT_VALIDATION = """
 import os, signal, sys
-import ownlens_flows.tasks
-ownlens_flows.tasks.validate = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+import ownlens_flows.steps
+ownlens_flows.steps.validate = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 from ownlens_cli.main import run
 sys.exit(run(sys.argv[1:]))
 """

@@ -63,7 +63,7 @@ def test_a_store_with_other_rows_is_a_mismatch(
     told.clear()
     capsys.readouterr()
     monkeypatch.setattr(PostgreSQLDestination, "count", lambda *_: SliceCounts(2, 2), raising=False)
-    assert project.load("--json") == 1
+    assert project.load("--json", flow=True) == 1
     document = json.loads(capsys.readouterr().out)
     assert (
         "authors: the counts of set 2 differ: 3 rows are staged, s3 shows 3 rows, postgresql shows 2 rows"

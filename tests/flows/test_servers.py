@@ -44,7 +44,10 @@ def test_ctrl_c_in_a_terminal_ends_a_load_soon_and_with_its_summary(
 ) -> None:
     assert project.load() == 0
     project.add_line("authors", "3,Cy,2026-01-03 00:00:00Z")
-    with locked(project, "authors") as holder, running_load(project, *options, settings=without_server) as process:
+    with (
+        locked(project, "authors") as holder,
+        running_load(project, "--flow", *options, settings=without_server) as process,
+    ):
         # A temporary server makes its database first.
         eventually(lambda: waiting_for_a_lock(project), "the load waits inside its transaction", within=STARTUP)
         if server == "dies":
@@ -93,7 +96,7 @@ def test_a_server_that_is_not_there_is_named_at_once(project: Project, login: st
 def test_what_keeps_prefect_from_starting_is_one_line_at_once(
     project: Project, without_server: dict[str, str], changed: dict[str, str], said: str, cure: str
 ) -> None:
-    with running_load(project, "--json", settings={**without_server, **changed}) as process:
+    with running_load(project, "--flow", "--json", settings={**without_server, **changed}) as process:
         out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert out == ""
@@ -106,7 +109,7 @@ def test_what_keeps_prefect_from_starting_is_one_line_at_once(
 def test_the_temporary_server_ends_with_a_load_that_is_killed(project: Project, without_server: dict[str, str]) -> None:
     assert project.load("--tables", "authors") == 0
     project.add_line("authors", "3,Cy,2026-01-03 00:00:00Z")
-    with locked(project, "authors"), running_load(project, settings=without_server) as process:
+    with locked(project, "authors"), running_load(project, "--flow", settings=without_server) as process:
         eventually(lambda: waiting_for_a_lock(project), "the load waits inside its transaction", within=STARTUP)
         server = temporary_server(process.pid)
         process.kill()

@@ -35,6 +35,7 @@ GRIDS = {
     "test_liars",
     "test_lives",
     "test_lost_answers",
+    "test_marks",
     "test_moved",
     "test_names",
     "test_network",

@@ -203,6 +203,7 @@ class DeltaSession(LakeSession):
                 return replace(done, replayed=True)
             self._lake.require_own(table, self.plan)
             self._lake.shape.require_fitting(table, self.plan)
+            self._lake.complete(table)
             try:
                 return self._commit_on(table, receipts)
             except CommitFailedError:  # someone else committed, or this commit's answer was lost: look again

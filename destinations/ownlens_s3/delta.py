@@ -197,9 +197,12 @@ class DeltaLake:
         with self.handles.lent(self.folder) as table:
             return [] if table is None else self.clear_attempts_of(table)
 
-    def clear_attempts_of(self, table: DeltaTable) -> list[Attempt]:
-        """Clear what attempts left that are finished in this version of the table; return those that may be alive."""
-        return sweep(self.folder, lambda number: self.is_done(table, number), lambda: self.referenced(table))
+    def clear_attempts_of(self, table: DeltaTable, *, own: Attempt | None = None) -> list[Attempt]:
+        """Clear what attempts left that are finished in this version of the table; return those that may be alive.
+
+        `own` is an attempt that clears up behind itself.
+        """
+        return sweep(self.folder, lambda number: self.is_done(table, number), lambda: self.referenced(table), own=own)
 
     def is_empty(self, table: DeltaTable) -> bool:
         return not table.file_uris()
@@ -288,18 +291,21 @@ class DeltaLake:
         entry: LedgerEntry,
         marker: Attempt,
         written: set[str],
-    ) -> LedgerEntry:
+    ) -> tuple[LedgerEntry, set[str]]:
         """Insert new keys, update older rows, and delete what the set shows to be gone; equal rows are left alone.
 
         `written` gets the paths of new files, also of those that are not committed.
+
+        Returns:
+            The entry with its counts, and the paths of `written` that are committed.
         """
         if can_patch(table, plan):
             patched = patch(
                 table, plan, self.options, self.layout, self.schema, self.folder, marker, partitions, written
             )
             if patched is not None:
-                return self._commit_patch(table, plan, patched, entry)
-        return self._merge(table, plan, partitions, entry)
+                return self._commit_patch(table, plan, patched, entry), {file.path for file in patched.files}
+        return self._merge(table, plan, partitions, entry), set()
 
     def _commit_patch(self, table: DeltaTable, plan: LoadPlan, patched: Patched, entry: LedgerEntry) -> LedgerEntry:
         """Replace files, in one commit with the marker, in the very version in which the keys were looked up."""

@@ -28,6 +28,7 @@ GRIDS = {
     "test_files_formats",
     "test_foreign",
     "test_grid",
+    "test_growth",
     "test_histories",
     "test_identity",
     "test_kill",

@@ -64,7 +64,7 @@ class Handle(DeltaTable):
         if self.version() - newest < every:
             return False
         self.create_checkpoint()
-        if every == 1 or self.version() // CLEANED_EVERY > newest // CLEANED_EVERY:
+        if self.version() // CLEANED_EVERY > newest // CLEANED_EVERY:
             self.cleanup_metadata()
         return True
 

@@ -59,6 +59,7 @@ def maintain_delta(lake: DeltaLake, upkeep: Upkeep) -> Iterator[Chore]:
         with lake.handles.lent(lake.folder) as table:
             if table is not None:
                 table.checkpoint(every=1)
+                table.cleanup_metadata()
     yield from _cleaned(lake, upkeep)
     yield from _forget(lake.folder, lake.position() or 0, upkeep)
 

@@ -5,17 +5,21 @@ Files are counted by the system and requests on the way to the server, delta-rs'
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from ownlens_plugins.powers import Upkeep
 from ownlens_s3.config import S3Config, lake_options
 from ownlens_s3.destination import S3Destination
 from tests.minio_server import MinioServer
@@ -155,3 +159,23 @@ def _counted_in_bucket(
         return counted(loader, sets, sent(loader))
     finally:
         shutil.rmtree(root)
+
+
+@pytest.mark.parametrize("by", ["maintenance", "loads"])
+def test_log_files_older_than_a_month_go(tmp_path: Path, by: str) -> None:
+    """Delta's own limit. Loads look for them at every hundredth version, as the whole log is listed for it."""
+    loader = with_history(tmp_path, "append", 120)
+    log = tmp_path / "lake/tests/samples/_delta_log"
+    old = time.time() - 31 * 86_400
+    for file in log.iterdir():
+        os.utime(file, (old, old))
+    if by == "maintenance":
+        options = lake_options(loader.plans[1])
+        loader.destination.maintain(Upkeep(loader.contract, options, 0, date(2026, 1, 1)))
+    else:
+        pretend(loader, 121, 199)
+        bring(loader, 200)
+    assert len([file for file in log.iterdir() if file.stat().st_mtime < time.time() - 30 * 86_400]) <= 3
+    assert loader.destination.find_commit(loader.plans[1]) is not None
+    bring(loader, 201)
+    assert loader.landed().num_rows == (10 if by == "maintenance" else 15)

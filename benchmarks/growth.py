@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--stores", default="lake", help="of lake; separated by commas")
     parser.add_argument("--marks", default=",".join(map(str, MARKS)), help="numbers of sets at which to measure")
     parser.add_argument("--uri", help="the lake's root; a local folder unless told otherwise")
+    parser.add_argument("--maintain", type=int, default=0, help="maintain the store after every so many sets")
     arguments = parser.parse_args()
     trees = {"now": Path(__file__).parents[1], **({"before": arguments.before} if arguments.before else {})}
     for store in arguments.stores.split(","):
@@ -41,6 +42,7 @@ def _measured(tree: Path, store: str, name: str, arguments: argparse.Namespace) 
         uri = f"{arguments.uri.rstrip('/')}/{Path(folder).name}-{name}" if arguments.uri else f"{folder}/lake"
         python = tree / ".venv/bin/python"
         command = [str(python if python.exists() else sys.executable), str(WORKER), store, folder, uri, arguments.marks]
+        command += [str(arguments.maintain)] if arguments.maintain else []
         done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tree)
     found: dict[str, dict[str, list[float]]] = json.loads(done.stdout.splitlines()[-1])
     return found

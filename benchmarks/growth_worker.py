@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,11 @@ def lake(uri: str) -> Subject:
 STORES: dict[str, Callable[[str], Subject]] = {"lake": lake}
 
 
-def main(store: str, folder: str, uri: str, marks: str) -> None:
-    """Load as many sets as the highest mark; print what was measured right before each mark."""
+def main(store: str, folder: str, uri: str, marks: str, maintain: str = "0") -> None:
+    """Load as many sets as the highest mark; print what was measured right before each mark.
+
+    `maintain` is the number of sets after which the store is maintained, 0 for never.
+    """
     destination, contract = STORES[store](uri)
     wanted = sorted(map(int, marks.split(",")))
     seconds: list[float] = []
@@ -44,9 +48,18 @@ def main(store: str, folder: str, uri: str, marks: str) -> None:
         rows = sample_table(contract, sample_rows(ROWS, first=ROWS * number))
         plan = make_plan(destination, contract, rows, Path(folder, "staged"), sequence=number, parts=1)
         seconds.append(_timed(lambda plan=plan: load(destination, plan)))  # type: ignore[misc]
+        if int(maintain) and number % int(maintain) == 0:
+            _maintain(destination, contract, number)
         if number in wanted:
             found[number] = {"load": seconds[-MEASURED:], "look": [_looked(destination, plan) for _ in range(MEASURED)]}
     print(json.dumps(found))
+
+
+def _maintain(destination: Destination[Any, Any], contract: TableContract, number: int) -> None:
+    from ownlens_plugins.powers import Upkeep
+
+    options = destination.options_type.model_validate(contract.options_for(destination.name))
+    destination.maintain(Upkeep(contract, options, number - 1, date(2026, 1, 1)))  # type: ignore[attr-defined]
 
 
 def _timed(step: Callable[[], object]) -> float:

@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ownlens_plugins.api import DestinationOptions, LoadPlan, StrictModel
 from ownlens_plugins.aws import chain_region, environment_ca, environment_endpoint
-from ownlens_plugins.contracts import Strategy, TableContract
+from ownlens_plugins.contracts import Kind, Strategy, TableContract
 from ownlens_plugins.errors import Rejected
 
 Format = Literal["delta", "parquet", "json"]
@@ -94,6 +94,7 @@ class S3Options(DestinationOptions):
     partition: Unit = "none"
     compression: Compression = "zstd"
     target_file_mb: int = Field(default=128, ge=1, description="Size up to which maintenance merges small files.")
+    cluster_by: tuple[str, ...] = Field(default=(), description="Columns by which maintenance sorts merged rows.")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -103,6 +104,8 @@ class S3Options(DestinationOptions):
             raise ValueError("json files cannot be compressed with snappy; use zstd, gzip or none")
         if self.retention_days is not None and self.format != "delta":
             raise ValueError("retention_days needs format: delta; a load replaces all rows of other tables")
+        if self.cluster_by and self.format != "delta":
+            raise ValueError("cluster_by needs format: delta; a load replaces all files of other tables")
         return self
 
     @property
@@ -114,6 +117,17 @@ class S3Options(DestinationOptions):
         if self.partition != "none" and contract.partition_by is None:
             setting = f"partition: {self.partition}"
             yield f"{setting} needs partition_by in the contract; name a column, or set partition: none"
+        unfit = [name for name in self.cluster_by if not self._can_sort(contract, name)]
+        if unfit:
+            named = ", ".join(repr(name) for name in unfit)
+            yield f"cluster_by names {named}; name columns of the contract that are no arrays and no partition"
+
+    def _can_sort(self, contract: TableContract, name: str) -> bool:
+        if name not in contract.column_names:
+            return False
+        kind = contract.column(name).type.kind
+        is_folder = self.partition == "day" and name == contract.partition_by and kind is Kind.DATE
+        return kind is not Kind.ARRAY and not is_folder
 
     def oldest_kept(self, today: date) -> date | None:
         """Return the oldest day that `retention_days` keeps, None for all: a month stays as long as one of its days."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,6 @@ from deltalake import (
     CommitProperties,
     DeltaTable,
     Schema,
-    Transaction,
 )
 from deltalake.exceptions import CommitFailedError, DeltaError
 
@@ -29,26 +27,21 @@ from .datafiles import DataFile
 from .evolution import require_distinct_names
 from .folder import LocalFolder, TableFolder
 from .foreign import kept_comments, require_writable
-from .forgetting import floor_of
 from .handles import Handle, Handles
-from .identity import estrangement, table_id
+from .identity import estrangement
 from .ledger import (
-    MERGED,
     Attempt,
     LedgerEntry,
     as_document,
-    from_document,
-    overtaken,
-    read_entry,
-    set_changed,
     sweep,
     with_metrics,
-    write_entry,
 )
+from .marks import Marks
 from .merging import merge
 from .patching import Patched, can_patch, patch
 from .paths import LOG, Layout, layout_of
 from .reading import read_rows
+from .recording import Records
 from .replacing import replace_all
 from .shape import Shape
 from .stats import count_rows
@@ -57,19 +50,11 @@ from .streaming import COMMIT_ONLY, write_rows
 _PREPARE_TRIES = 10
 
 
-def mark_of(digest: str) -> int:
-    """Return 60 bits of a digest's hash: the number that a load's own transaction carries in the log."""
-    return int(hashlib.sha256(digest.encode()).hexdigest()[:15], 16)
-
-
 @dataclass(frozen=True)
 class DeltaLake:
     """One contract's Delta table.
 
-    Every commit of a load carries two or three application transactions: `ownlens/<table>` with the highest sequence
-    so far, which makes any two commits from one snapshot conflict; `ownlens/<table>/<sequence>` with the digest's
-    mark, which says that this very load is in; and, for sets of the whole table, `ownlens/<table>/replaced`,
-    below which older loads are pointless.
+    Every commit of a load carries the application transactions of `marks.Marks`.
     """
 
     folder: TableFolder
@@ -178,44 +163,29 @@ class DeltaLake:
 
     # -- what is committed ------------------------------------------------------------------------------------------
 
+    def marks(self, table: DeltaTable) -> Marks:
+        """Return what this version of the table says of its loads."""
+        return Marks(table, self._app)
+
     def is_done(self, table: DeltaTable, sequence: int) -> bool:
         """Tell whether a load is in, or was overtaken by an overwrite."""
-        replaced = table.transaction_version(f"{self._app}/replaced")
-        return (replaced or 0) >= sequence or table.transaction_version(f"{self._app}/{sequence:08d}") is not None
+        return self.marks(table).is_done(sequence)
 
     def recorded(self, table: DeltaTable, plan: LoadPlan) -> LoadResult | None:
         """Return the result of a load that this version of the table holds, or None.
 
         Raises:
             StagedSetChanged: the load id is recorded with another digest.
+            Rejected: the ledger knows the load, and the log has lost its mark.
         """
-        if self.estrangement(table):
-            return None
-        mark = table.transaction_version(f"{self._app}/{plan.sequence:08d}")
-        if mark is None:
-            return overtaken(plan) if self.is_done(table, plan.sequence) else None
-        if mark != mark_of(plan.digest):
-            raise set_changed(plan)
-        entry = read_entry(self.folder, plan.sequence)
-        if entry is None and plan.sequence <= floor_of(self.folder):
-            return LoadResult(plan.load_id, plan.digest, plan.rows, 0)  # the ledger has forgotten its counts
-        if entry is None or entry.table_id not in ("", table_id(table)):
-            entry = self._fill_in(table, plan)
-        return entry.result if entry is not None else LoadResult(plan.load_id, plan.digest, plan.rows, 0)
+        return None if self.estrangement(table) else self._records(table).recorded(plan)
 
-    def _fill_in(self, table: DeltaTable, plan: LoadPlan) -> LedgerEntry | None:
-        """Write the ledger entry that a crash prevented, from the commit in the log."""
-        columns = {column.name: str(column) for column in self.contract.columns}
-        for commit in table.history():
-            document = commit.get("ownlens")
-            if isinstance(document, dict) and document.get("load_id") == plan.load_id:
-                entry = from_document({**document, "columns": columns})
-                metrics = commit.get("operationMetrics") or {}
-                if MERGED in metrics:  # else the counts were known before the commit
-                    entry = with_metrics(entry, metrics)
-                write_entry(self.folder, entry)
-                return entry
-        return None
+    def complete(self, table: DeltaTable) -> None:
+        """Enter the newest load in the ledger if a crash prevented it, before another load takes its mark."""
+        self._records(table).complete()
+
+    def _records(self, table: DeltaTable) -> Records:
+        return Records(self.folder, self.contract, table, self.marks(table))
 
     def is_blank(self) -> bool:
         """Tell whether the table was created and never got a file."""
@@ -227,9 +197,12 @@ class DeltaLake:
         with self.handles.lent(self.folder) as table:
             return [] if table is None else self.clear_attempts_of(table)
 
-    def clear_attempts_of(self, table: DeltaTable) -> list[Attempt]:
-        """Clear what attempts left that are finished in this version of the table; return those that may be alive."""
-        return sweep(self.folder, lambda number: self.is_done(table, number), lambda: self.referenced(table))
+    def clear_attempts_of(self, table: DeltaTable, *, own: Attempt | None = None) -> list[Attempt]:
+        """Clear what attempts left that are finished in this version of the table; return those that may be alive.
+
+        `own` is an attempt that clears up behind itself.
+        """
+        return sweep(self.folder, lambda number: self.is_done(table, number), lambda: self.referenced(table), own=own)
 
     def is_empty(self, table: DeltaTable) -> bool:
         return not table.file_uris()
@@ -307,14 +280,8 @@ class DeltaLake:
         )
 
     def _properties(self, table: DeltaTable, plan: LoadPlan, entry: LedgerEntry, *, replaces: bool) -> CommitProperties:
-        highest = max(table.transaction_version(self._app) or 0, plan.sequence)
-        marks = [
-            Transaction(self._app, highest),
-            Transaction(f"{self._app}/{plan.sequence:08d}", mark_of(plan.digest)),
-            *([Transaction(f"{self._app}/replaced", plan.sequence)] if replaces else []),
-        ]
-        document = {name: value for name, value in as_document(entry).items() if name != "columns"}
-        return CommitProperties(app_transactions=marks, custom_metadata={"ownlens": document})
+        note = {name: value for name, value in as_document(entry).items() if name != "columns"}
+        return self.marks(table).properties(plan, note, replaces=replaces)
 
     def merge(
         self,
@@ -324,18 +291,21 @@ class DeltaLake:
         entry: LedgerEntry,
         marker: Attempt,
         written: set[str],
-    ) -> LedgerEntry:
+    ) -> tuple[LedgerEntry, set[str]]:
         """Insert new keys, update older rows, and delete what the set shows to be gone; equal rows are left alone.
 
         `written` gets the paths of new files, also of those that are not committed.
+
+        Returns:
+            The entry with its counts, and the paths of `written` that are committed.
         """
         if can_patch(table, plan):
             patched = patch(
                 table, plan, self.options, self.layout, self.schema, self.folder, marker, partitions, written
             )
             if patched is not None:
-                return self._commit_patch(table, plan, patched, entry)
-        return self._merge(table, plan, partitions, entry)
+                return self._commit_patch(table, plan, patched, entry), {file.path for file in patched.files}
+        return self._merge(table, plan, partitions, entry), set()
 
     def _commit_patch(self, table: DeltaTable, plan: LoadPlan, patched: Patched, entry: LedgerEntry) -> LedgerEntry:
         """Replace files, in one commit with the marker, in the very version in which the keys were looked up."""

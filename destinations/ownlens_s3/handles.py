@@ -15,19 +15,21 @@ from .paths import LOG
 
 # Each commit since the newest checkpoint is read by each step; a checkpoint costs as much as a few of them.
 CHECKPOINT_EVERY = 10
+CLEANED_EVERY = 100
 
 
 class Handle(DeltaTable):
-    """A Delta table that can be read on, and that asks its log for each application transaction once a version.
+    """A Delta table that can be read on, and that looks for application transactions in its newest commit first.
 
-    delta-rs reads all commits since the newest checkpoint whenever it is asked for a transaction.
+    There every load leaves those that the next one asks for. delta-rs reads all commits since the newest checkpoint,
+    and the checkpoint, for each that it is asked for.
     """
 
     def __init__(self, folder: TableFolder) -> None:
         super().__init__(folder.uri, storage_options=folder.storage_options)
         self._folder = folder
         self._marks: dict[tuple[int, str], int | None] = {}
-        self._head = self._newest_commit()
+        self._read_newest()
 
     def transaction_version(self, app_id: str) -> int | None:
         place = (self.version(), app_id)
@@ -44,30 +46,49 @@ class Handle(DeltaTable):
         """
         if self._head is None or self._head != _digest(self._folder, self._read):
             return False
+        if self.version() == self._read and _digest(self._folder, self._read + 1) is None:
+            return True  # delta-rs would list the log, which in a local folder means all of its files
         self.update_incremental()
-        self._head = self._newest_commit()
+        self._read_newest()
         return True
 
     def checkpoint(self, *, every: int = CHECKPOINT_EVERY) -> bool:
-        """Write a checkpoint and drop expired log files if this many versions came since; tell whether they did.
+        """Write a checkpoint if this many versions came since the newest one; tell whether they did.
 
         Each open, look and commit reads the log from the newest checkpoint on. Versions are counted from it, as other
-        programs' commits may lie on every round number.
+        programs' commits may lie on every round number. Expired log files go less often, and with each maintenance:
+        to find them means to list the whole log.
         """
-        newest = self._folder.read(f"{LOG}/_last_checkpoint")
-        due = self.version() - (0 if newest is None else int(json.loads(newest)["version"])) >= every
-        if due:
-            self.create_checkpoint()
+        content = self._folder.read(f"{LOG}/_last_checkpoint")
+        newest = 0 if content is None else int(json.loads(content)["version"])
+        if self.version() - newest < every:
+            return False
+        self.create_checkpoint()
+        if self.version() // CLEANED_EVERY > newest // CLEANED_EVERY:
             self.cleanup_metadata()
-        return due
+        return True
 
-    def _newest_commit(self) -> bytes | None:
+    def _read_newest(self) -> None:
+        """Read the newest commit, unless it was cleared away: its digest and its application transactions."""
         self._read = self.version()
-        return _digest(self._folder, self._read)
+        content = _commit(self._folder, self._read)
+        self._head = None if content is None else hashlib.sha256(content).digest()
+        self._marks = {(self._read, app): mark for app, mark in _transactions(content or b"")}
+
+
+def _transactions(commit: bytes) -> Iterator[tuple[str, int]]:
+    for line in commit.splitlines():
+        if line.startswith(b'{"txn":'):  # as delta-rs and OwnLens write it; else delta-rs is asked
+            found = json.loads(line)["txn"]
+            yield found["appId"], int(found["version"])
+
+
+def _commit(folder: TableFolder, version: int) -> bytes | None:
+    return folder.read(f"{LOG}/{version:020d}.json")
 
 
 def _digest(folder: TableFolder, version: int) -> bytes | None:
-    content = folder.read(f"{LOG}/{version:020d}.json")
+    content = _commit(folder, version)
     return None if content is None else hashlib.sha256(content).digest()
 
 

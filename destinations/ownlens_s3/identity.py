@@ -5,6 +5,7 @@ The marks of loads alone do not say so: they stay in the log when another progra
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -32,7 +33,7 @@ def estrangement(folder: TableFolder, table: DeltaTable, position: int | None) -
     if position is None:
         # The first load of a folder takes a table that is there as it is; so does any load of an empty one.
         strange = bool(table.file_uris()) and folder.has_files(LEDGER)
-        return _ANOTHER if strange else None
+        return (_UNMARKED if _is_known(folder, table) else _ANOTHER) if strange else None
     entry = read_entry(folder, position)
     if entry is None:  # a crash prevented it
         return None
@@ -43,6 +44,17 @@ def estrangement(folder: TableFolder, table: DeltaTable, position: int | None) -
 
 
 _ANOTHER = "the table in s3 is not the one that was loaded before; put that one back"
+
+_UNMARKED = (
+    "the table in s3 has lost the marks of its loads, as a checkpoint does with delta.setTransactionRetentionDuration; "
+    "restore an older copy of its folder"
+)
+
+
+def _is_known(folder: TableFolder, table: DeltaTable) -> bool:
+    """Tell whether the newest ledger entry is of this very table."""
+    newest = folder.read(folder.entries(LEDGER)[-1].name) or b"{}"
+    return bool(json.loads(newest).get("table_id") == table_id(table))
 
 
 def _committed_here(table: DeltaTable, sequence: int) -> bool:

@@ -183,19 +183,31 @@ def attempts(folder: TableFolder) -> list[Attempt]:
     return found
 
 
-def sweep(folder: TableFolder, is_done: Callable[[int], bool], kept: Callable[[], Collection[str]]) -> list[Attempt]:
+def sweep(
+    folder: TableFolder,
+    is_done: Callable[[int], bool],
+    kept: Callable[[], Collection[str]],
+    *,
+    own: Attempt | None = None,
+) -> list[Attempt]:
     """Delete the files of finished and dead attempts that no reader can need; return the attempts that remain.
 
     An attempt is finished once its load is committed, whoever committed it: it can never commit any more. Attempts of
     loads that are still open may be alive and stay. `kept` names the files that the table refers to; it is only asked
-    for, and the folder only listed, when there is a marker of a finished attempt.
+    for, and the folder only listed, when there is a marker of a finished attempt other than `own`.
     """
-    folder.clear_drafts([LEDGER, ATTEMPTS, MANIFESTS, LOG])
-    marks = attempts(folder)
-    over = _over(marks, is_done)
-    folder.delete(_left_by(folder, over, kept))
-    folder.delete([mark.name for mark in over])
+    folder.clear_drafts([ATTEMPTS])
+    marks = [mark for mark in attempts(folder) if own is None or mark.name != own.name]
+    if over := _over(marks, is_done):
+        clear_drafts(folder)
+        folder.delete(_left_by(folder, over, kept))
+        folder.delete([mark.name for mark in over])
     return [mark for mark in marks if mark not in over]
+
+
+def clear_drafts(folder: TableFolder) -> None:
+    """Delete drafts that crashes left of ledger, log and manifests, once they are a day old."""
+    folder.clear_drafts([LEDGER, ATTEMPTS, MANIFESTS, LOG])
 
 
 def leftovers(folder: TableFolder, is_done: Callable[[int], bool], kept: Callable[[], Collection[str]]) -> list[str]:

@@ -27,7 +27,7 @@ from .files import FileTable
 from .folder import TableFolder
 from .forgetting import forget, forgotten
 from .handles import Handle
-from .ledger import leftovers
+from .ledger import clear_drafts, leftovers
 from .paths import Layout
 from .sql import partition_literal, quoted
 
@@ -42,6 +42,7 @@ def maintain_files(table: FileTable, upkeep: Upkeep) -> Iterator[Chore]:
     position = table.position() or 0
     gone = leftovers(table.folder, lambda number: number <= position, table.referenced)
     if not upkeep.dry_run:
+        clear_drafts(table.folder)
         table.clear_attempts()
     yield from _leftovers(table.folder, gone)
     yield from _forget(table.folder, position, upkeep)
@@ -58,6 +59,7 @@ def maintain_delta(lake: DeltaLake, upkeep: Upkeep) -> Iterator[Chore]:
         with lake.handles.lent(lake.folder) as table:
             if table is not None:
                 table.checkpoint(every=1)
+                table.cleanup_metadata()
     yield from _cleaned(lake, upkeep)
     yield from _forget(lake.folder, lake.position() or 0, upkeep)
 
@@ -161,6 +163,7 @@ def _cleaned(lake: DeltaLake, upkeep: Upkeep) -> Iterator[Chore]:
         left = leftovers(lake.folder, lambda number: lake.is_done(table, number), lambda: lake.referenced(table))
         found = [_sized("vacuum", lake.folder, expired), _sized("leftovers", lake.folder, {*orphans, *left})]
         if not upkeep.dry_run:
+            clear_drafts(lake.folder)
             lake.clear_attempts_of(table)
     if not upkeep.dry_run:
         clean(lake)

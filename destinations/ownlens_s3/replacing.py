@@ -112,7 +112,7 @@ def _configuration(table: DeltaTable) -> dict[str, str]:
 
 def _transactions(properties: CommitProperties) -> Iterator[Action]:
     for each in properties.app_transactions or ():
-        yield {"txn": {"appId": each.app_id, "version": each.version}}
+        yield {"txn": {"appId": each.app_id, "version": each.version, "lastUpdated": each.last_updated}}
 
 
 def _removals(table: DeltaTable, now: int) -> Iterator[Action]:

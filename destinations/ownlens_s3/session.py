@@ -73,8 +73,8 @@ class LakeSession(LoadSession):
         """Ask the store whether the load is visible."""
 
     @abstractmethod
-    def _clear_table(self) -> None:
-        """Delete what the commit replaced, and what finished attempts of others left."""
+    def _clear_table(self, own: Attempt | None) -> None:
+        """Delete what the commit replaced, and what finished attempts left; `own` has cleared up behind itself."""
 
     @abstractmethod
     def _referenced(self) -> set[str]:
@@ -137,12 +137,10 @@ class LakeSession(LoadSession):
         if self._replaced is not None:
             self._replaced.remove()
         written = self._files_writer.written
-        if _paths(receipts) <= written:  # all files of this attempt are known: no need to list the folder
+        if all_known := _paths(receipts) <= written:  # no need to list the folder for this attempt's files
             unused = written - (self._referenced() if self._used is None else self._used) if written else set()
             self.folder.delete(sorted(unused))
-        else:
-            self._others = True
-        self._clear_table()
+        self._clear_table(own=self.marker if all_known else None)
         # Last, because the marker is what tells the next run that something is left to do.
         self.folder.delete([self.marker.name])
 
@@ -203,6 +201,7 @@ class DeltaSession(LakeSession):
                 return replace(done, replayed=True)
             self._lake.require_own(table, self.plan)
             self._lake.shape.require_fitting(table, self.plan)
+            self._lake.complete(table)
             try:
                 return self._commit_on(table, receipts)
             except CommitFailedError:  # someone else committed, or this commit's answer was lost: look again
@@ -218,25 +217,25 @@ class DeltaSession(LakeSession):
         self._sent = True
         merges = self.plan.strategy is Strategy.UPSERT and (files is None or not self._lake.is_empty(table))
         if merges:
-            entry = self._lake.merge(
+            entry, self._used = self._lake.merge(
                 table, self.plan, _partitions(receipts), entry, self.marker, self._files_writer.written
             )
         elif self.plan.strategy is Strategy.OVERWRITE:
             entry = self._lake.overwrite(table, self.plan, files, entry)
         else:
             entry = self._lake.append(table, self.plan, files, entry)
-        if not merges and files is not None:
-            self._used = {file.path for file in files}
+        if not merges:
+            self._used = {file.path for file in files or ()}
         self._lake.make_durable(table, before)
         return entry
 
     def _look(self) -> LoadResult | None:
         return self._lake.recorded(self._table(), self.plan)
 
-    def _clear_table(self) -> None:
+    def _clear_table(self, own: Attempt | None) -> None:
         table = self._table()
-        if self._others:
-            self._lake.clear_attempts_of(table)
+        if self._others or own is None:
+            self._lake.clear_attempts_of(table, own=own)
         # After a checkpoint a new handle is cheaper: this one would go on reading every commit since it was opened.
         if not table.checkpoint():
             self._lake.handles.give(self.folder, table)
@@ -306,8 +305,8 @@ class FileSession(LakeSession):
     def _look(self) -> LoadResult | None:
         return self._table.recorded(self.plan)
 
-    def _clear_table(self) -> None:
-        if self._others:
+    def _clear_table(self, own: Attempt | None) -> None:
+        if self._others or own is None:
             self._table.clear_attempts()
         else:
             self._table.clear_replaced()

@@ -16,6 +16,7 @@ from ownlens_plugins.engine.loading import load
 from ownlens_plugins.testing import canonical_rows
 from ownlens_s3.config import lake_options
 from ownlens_s3.destination import S3Destination
+from ownlens_s3.ledger import clear_drafts
 from ownlens_s3.maintenance import clean
 from tests.destinations.s3 import loads as lake
 
@@ -121,6 +122,7 @@ def _after_maintenance(destination: Destination[Any, Any], plan: LoadPlan, remai
     for name in remains.crumbs:
         os.utime(Path(destination.folder(plan.contract).uri) / name, (old, old))
     options, landed = lake_options(plan), rows_of(destination, plan)
+    clear_drafts(destination.folder(plan.contract))
     table = destination.delta if options.format == "delta" else destination.file_table
     table(plan.contract, options).clear_attempts()
     if options.format == "delta":

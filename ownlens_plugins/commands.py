@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 # What a list of names would take for its own marks.
 _MARKS = re.compile(r"[,\"]|^\s|\s$")
@@ -14,6 +15,16 @@ _ITEM = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?:,|$)|([^,]*)(?:,|$)')
 def load_command(table: str, *options: str) -> str:
     """Return the command that loads one table."""
     return shlex.join(["ownlens", "load", *options, "--tables", listed([table])])
+
+
+def backfill_command(table: str, destination: str) -> str:
+    """Return the command that fills one table anew in one destination alone."""
+    return load_command(table, "--backfill", "--destinations", listed([destination]))
+
+
+def since_command(table: str, destination: str, moment: datetime) -> str:
+    """Return the command that brings a stretch of one table into one destination once more."""
+    return load_command(table, "--since", moment.isoformat(), "--destinations", listed([destination]))
 
 
 def refresh_options(table: str) -> str:

@@ -22,7 +22,7 @@ from .engine.running import load_table
 from .engine.scrubbing import Scrubber, secrets_of
 from .engine.sources.source import Extracted
 from .engine.staging import StagingArea
-from .engine.windows import StageRequest, since_refresh
+from .engine.windows import StageRequest, bearing, since_refresh
 from .errors import OwnLensError, Rejected, SettingsInvalid, SourceInvalid, UnknownName
 from .registry import Registry
 from .settings import DEFAULT_PROFILE, Profile, load_profile
@@ -135,7 +135,7 @@ def _request(contract: TableContract, area: StagingArea, positions: Positions, *
         full_refresh,
         once=True,
         after=manifests[-1].sequence if manifests else 0,
-        known=since_refresh(manifests) if appends(contract) and not full_refresh else (),
+        known=since_refresh(bearing(contract, manifests)) if appends(contract) and not full_refresh else (),
         above=above,
     )
 

@@ -204,3 +204,25 @@ class SupportsMaintenance(Protocol):
             Rejected: the destination refuses, or the options ask for what the table cannot do.
         """
         ...
+
+
+@runtime_checkable
+class SupportsAdoption(Protocol):
+    """A destination that can take rows that are there for those of a load, when its ledger knows of none."""
+
+    def adopt(self, plan: LoadPlan, rows: int) -> LoadResult:
+        """Mark a load as applied, in one step, and touch no row.
+
+        The table and its rows stay as they are, and later loads go on from this one. A call that is repeated after it
+        was done changes nothing.
+
+        Args:
+            plan: The load whose rows, or those of its predecessors, are in the table.
+            rows: The visible rows that were compared before.
+
+        Raises:
+            Rejected: the ledger knows other loads of the table, or the table is not there, or shows another number of
+            rows by now.
+            Retryable: nothing was marked.
+        """
+        ...

@@ -17,6 +17,7 @@ import pytest
 
 # Files whose tests differ by combination only.
 GRIDS = {
+    "test_adopting",
     "test_conformance",
     "test_counting",
     "test_counts",

@@ -15,7 +15,7 @@ from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import OwnLensError, Rejected
 from ownlens_plugins.powers import Chore, SliceCounts, SqlValidationTarget, Upkeep
 
-from . import attempts, covering, maintenance, reading, schema, settling, sql, staging
+from . import adopting, attempts, covering, maintenance, reading, schema, settling, sql, staging
 from .attempts import Internal, parse
 from .client import Store
 from .config import ClickHouseConfig, ClickHouseOptions
@@ -154,6 +154,16 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         plan = LoadPlan(contract, self.name, options.strategy, options, upkeep.settled, digest="", parts=())
         with reported(self.config, contract.table):
             return maintenance.maintain(self._target(plan), upkeep)
+
+    def adopt(self, plan: LoadPlan, rows: int) -> LoadResult:
+        """Record a load of the rows that are there, when the ledger knows of none."""
+        target = self._target(plan)
+        with reported(self.config, plan.table):
+            self._ensure_database(plan.table, target.definition)
+            faults.reach("before_commit")
+            result = adopting.adopt(target, plan, rows)
+        faults.reach("commit_sent")
+        return result
 
     def release_validation_target(self, target: SqlValidationTarget) -> None:
         """Drop the view that `validation_target` made."""

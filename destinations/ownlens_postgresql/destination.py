@@ -18,7 +18,7 @@ from ownlens_plugins.errors import CommitUnknown, Rejected, Retryable
 from ownlens_plugins.faults import reach
 from ownlens_plugins.powers import Chore, SliceCounts, SqlValidationTarget, Upkeep
 
-from . import kept, maintenance, sql
+from . import adopting, kept, maintenance, sql
 from .applying import Applying
 from .catalog import tables_named
 from .columns import as_contract
@@ -119,6 +119,18 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
                 if is_missing(error):  # nothing was loaded into this database yet
                     return 0
                 raise
+
+    def adopt(self, plan: LoadPlan, rows: int) -> LoadResult:
+        """Record a load of the rows that are there, when the ledger knows of none."""
+        self._forget_table(plan.table)  # the ledger that was looked at before may be gone
+        self._ensure(plan, self._options(plan))
+        context = self._database.context(plan.table)
+        with self._database.transaction(context) as connection:
+            result = adopting.adopt(connection, self.config.db_schema, self._ledger, plan, rows)
+            reach("before_commit")
+            self._database.commit(connection, context)
+        reach("commit_sent")
+        return result
 
     def release(self, plan: LoadPlan) -> LoadResult | None:
         options = self._options(plan)

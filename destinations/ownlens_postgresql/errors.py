@@ -168,7 +168,10 @@ def _without_state(error: BaseException, context: Context) -> OwnLensError:
 def _fix(found: Diagnosis) -> str:
     state = found.sqlstate or ""
     if state == UNIQUE_VIOLATION:
-        return "set on_conflict: skip or update, or remove the duplicate from the source"
+        return (
+            "set on_conflict: skip or update, or remove the duplicate from the source; if the ledger was lost, and the "
+            "rows are there, take them with ownlens adopt"
+        )
     if state == FOREIGN_KEY_VIOLATION:
         return "load the referenced rows first, or drop the constraint from the table"
     if state == FORBIDDEN and "row-level security" in found.message:

@@ -13,9 +13,11 @@ import pyarrow as pa
 
 from ownlens_plugins.api import Destination, LoadPlan, LoadResult, new_attempt
 from ownlens_plugins.contracts import Strategy, TableContract
+from ownlens_plugins.errors import Rejected
 from ownlens_plugins.faults import reach
 from ownlens_plugins.powers import Chore, SliceCounts, Upkeep
 
+from .adopting import adopt
 from .bucket import Bucket
 from .config import S3Config, S3Options, lake_options
 from .counting import count_delta, count_files
@@ -151,6 +153,20 @@ class S3Destination(Destination[S3Config, S3Options]):
         with explained(contract.table, "look for the newest load"):
             tables = self.delta(contract, options), self.file_table(contract, options)
             return max(table.position() or 0 for table in tables)
+
+    def adopt(self, plan: LoadPlan, rows: int) -> LoadResult:
+        """Mark a load in the log of a Delta table in which none is marked."""
+        options = lake_options(plan)
+        if options.format != "delta":
+            raise Rejected(
+                f"{plan.table}: s3 holds it as {options.format}, whose manifest names its files: without one there is "
+                "nothing to adopt; load it as usual, which replaces it"
+            )
+        reach("before_commit")
+        with explained(plan.table, "adopt the table"):
+            result = adopt(self.delta(plan.contract, options), plan, rows)
+        reach("commit_sent")
+        return result
 
     def maintain(self, upkeep: Upkeep) -> Sequence[Chore]:
         """Let old rows go, merge small files, and delete what no reader, no attempt and no ledger needs."""

@@ -48,6 +48,12 @@ STOPPED = {signal.name: 128 + signal for signal in (Signals.SIGINT, Signals.SIGT
     "--sweep-deletes", is_flag=True, help="Also find rows that are gone, of tables with deletes: follow, by their keys."
 )
 @click.option("--source-moved", is_flag=True, help="Go on after staged sets of another source: the database has moved.")
+@click.option(
+    "--backfill", is_flag=True, help="Stage whole tables for --destinations alone, to replace what they hold."
+)
+@click.option(
+    "--since", metavar="MOMENT", help="Stage rows from a moment on (ISO 8601, UTC) once more for --destinations alone."
+)
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Profile of ownlens.toml.")
 @click.option("--config", type=click.Path(dir_okay=False), help="Path of ownlens.toml.")
 @click.option("--no-validate", is_flag=True, help="Do not run the expectations after the loads.")
@@ -66,6 +72,8 @@ def command(
     full_refresh: bool,
     sweep_deletes: bool,
     source_moved: bool,
+    backfill: bool,
+    since: str | None,
     profile: str,
     config: str | None,
     no_validate: bool,
@@ -73,9 +81,7 @@ def command(
     as_json: bool,
 ) -> int:
     """Load tables into destinations, each staged set exactly once."""
-    from ownlens_flows.request import LoadRequest
-
-    request = LoadRequest(
+    request = _request(
         tables=tables,
         domains=domains,
         presets=presets,
@@ -83,12 +89,32 @@ def command(
         full_refresh=full_refresh,
         sweep_deletes=sweep_deletes,
         source_moved=source_moved,
+        backfill=backfill,
+        since=since,
         profile=profile,
         config=config,
         validate_loads=False if no_validate else None,
     )
     with ready_profile(profile, config) as settings:
         return run_request(request, settings, as_json=as_json, as_flow=as_flow)
+
+
+def _request(**values: Any) -> LoadRequest:
+    """Return the request that the options make.
+
+    Raises:
+        UsageError: they contradict one another, or a moment is none.
+    """
+    from pydantic import ValidationError
+
+    from ownlens_flows.request import LoadRequest
+
+    try:
+        return LoadRequest(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = "".join(f"--{name}: " for name in first["loc"])
+        raise click.UsageError(where + first["msg"].removeprefix("Value error, ")) from None
 
 
 def run_request(request: LoadRequest, settings: Profile, *, as_json: bool, as_flow: bool | None = None) -> int:

@@ -18,6 +18,7 @@ COMMANDS = {
     "load": "Load tables into the destinations.",
     "status": "Tell how far each destination has come, and what is not validated.",
     "maintain": "Keep tables, ledgers and staged sets small.",
+    "adopt": "Take rows of a destination whose ledger is lost as they are.",
     "demo": "Run the whole load path on an embedded newsroom.",
     "sandbox": "Start, stop or list the servers of a whole stack to look at.",
     "show": "Print rows that landed in a destination.",

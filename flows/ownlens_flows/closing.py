@@ -69,11 +69,11 @@ def _added(outcome: LoadOutcome, more: LoadResult) -> LoadOutcome:
 def _standing(
     run: LoadRun, contract: TableContract, destination: Destination[Any, Any], outcome: LoadOutcome | None
 ) -> LoadPlan | None:
-    """Return the plan of the newest staged set, when a destination stands there."""
-    latest = run.area.latest(contract.table)
-    if outcome is None or outcome.status not in _ENDED_WELL or latest is None or latest.sequence != outcome.position:
+    """Return the plan of the newest staged set that is for a destination, when it stands there."""
+    log = run.area.log(contract.table).those(lambda manifest: manifest.is_for(destination.name))
+    if outcome is None or outcome.status not in _ENDED_WELL or not log or log[-1].sequence != outcome.position:
         return None
-    return plan_load(destination, contract, latest, run.area, run.registry)
+    return plan_load(destination, contract, log[-1], run.area, run.registry)
 
 
 def compare_stores(run: LoadRun, report: RunReport) -> None:
@@ -93,7 +93,7 @@ def compare_stores(run: LoadRun, report: RunReport) -> None:
 def _compared(run: LoadRun, report: RunReport, contract: TableContract) -> list[Difference]:
     try:
         with run.at_work():
-            subjects = list(_subjects(run, report, contract))
+            subjects = _at_newest(list(_subjects(run, report, contract)))
             found = compare(subjects, _touched(report, subjects)) if subjects else []
             # A rival that loads while we count makes stores differ for a moment; its own run compares them.
             return [] if not found or _overtaken(run, contract, subjects) else found
@@ -109,6 +109,12 @@ def _subjects(run: LoadRun, report: RunReport, contract: TableContract) -> Itera
         plan = _standing(run, contract, destination, report.outcomes.get((contract.table, name)))
         if plan is not None:
             yield Subject(destination, plan)
+
+
+def _at_newest(subjects: list[Subject]) -> list[Subject]:
+    # A store that got a set for itself alone stands elsewhere until the next set for all.
+    newest = max((one.plan.sequence for one in subjects), default=0)
+    return [one for one in subjects if one.plan.sequence == newest]
 
 
 def _touched(report: RunReport, subjects: list[Subject]) -> TouchedSlice | None:

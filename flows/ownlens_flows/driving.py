@@ -160,14 +160,12 @@ class Driver:
     def _note_staged(self, outcome: StageOutcome) -> None:
         self.run.observe("staged", outcome.table, "", outcome)
         self._note_columns(outcome)
-        manifest = outcome.manifest
-        if manifest is None:
-            return
-        self.report.staged_rows += manifest.rows
-        if manifest.rejected:
-            line = refused_line(manifest, self.run.area.address(manifest.quarantine or ""))
-            logger.warning("%s", line)
-            self.report.rejections.append(Rejection(outcome.table, manifest.rejected, line, manifest.reasons))
+        for manifest in filter(None, (outcome.manifest, outcome.recovered)):
+            self.report.staged_rows += manifest.rows
+            if manifest.rejected:
+                line = refused_line(manifest, self.run.area.address(manifest.quarantine or ""))
+                logger.warning("%s", line)
+                self.report.rejections.append(Rejection(outcome.table, manifest.rejected, line, manifest.reasons))
 
     def _note_columns(self, outcome: StageOutcome) -> None:
         if outcome.unnamed:

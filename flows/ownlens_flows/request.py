@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from datetime import UTC, datetime
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class LoadRequest(BaseModel):
@@ -23,6 +26,13 @@ class LoadRequest(BaseModel):
     source_moved: bool = Field(
         default=False, description="Go on after staged sets of another source: the database was moved or restored."
     )
+    backfill: bool = Field(
+        default=False, description="Stage whole tables for `destinations` alone, and replace what these hold."
+    )
+    since: datetime | None = Field(
+        default=None,
+        description="Stage all rows from this moment on, UTC if it names no zone, once more for `destinations` alone.",
+    )
     profile: str = Field(default="default", description="Profile of ownlens.toml that names the connections.")
     config: str | None = Field(default=None, description="Path of ownlens.toml; OWNLENS_CONFIG or ./ when absent.")
     validate_loads: bool | None = Field(default=None, description="Overrides the profile's validate_loads.")
@@ -30,3 +40,19 @@ class LoadRequest(BaseModel):
         default_factory=dict,
         description="Prefect blocks that hold connections, by destination or `source`: minio-credentials/lake.",
     )
+
+    @field_validator("since")
+    @classmethod
+    def _with_zone(cls, since: datetime | None) -> datetime | None:
+        return since.replace(tzinfo=UTC) if since is not None and since.tzinfo is None else since
+
+    @model_validator(mode="after")
+    def _one_way_to_recover(self) -> Self:
+        asked = [name for name in ("full_refresh", "backfill", "since") if getattr(self, name)]
+        if len(asked) > 1:
+            raise ValueError(f"{' and '.join(asked)} exclude one another; choose one")
+        if self.backfill and not self.destinations:
+            raise ValueError("backfill fills the destinations that are named; name them, or use full_refresh for all")
+        if self.since is not None and self.since > datetime.now(UTC):
+            raise ValueError("since lies in the future; name the moment from which on rows lack")
+        return self

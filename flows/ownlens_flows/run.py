@@ -13,6 +13,7 @@ from typing import Any
 from ownlens_plugins.api import Destination
 from ownlens_plugins.contracts import PRESETS, TableContract, parents_first, read_contracts
 from ownlens_plugins.engine.positions import Positions
+from ownlens_plugins.engine.recovering import Recovery
 from ownlens_plugins.engine.scrubbing import Scrubber, secrets_of
 from ownlens_plugins.engine.sources.opening import open_source
 from ownlens_plugins.engine.sources.source import Snapshot, Source
@@ -74,6 +75,14 @@ class LoadRun:
     def owes_validation(self) -> bool:
         """Whether a load must be validated, by this run or by the next one."""
         return self.validates or self.profile.validate_loads
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """What this run stages for its own destinations alone."""
+        asked = self.request
+        if not (asked.backfill or asked.since):
+            return None
+        return Recovery(tuple(self.destinations), backfill=asked.backfill, since=asked.since)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

@@ -31,6 +31,7 @@ def stage(run: LoadRun, table: str) -> StageOutcome:
             sweep_deletes=run.request.sweep_deletes,
             source_moved=run.request.source_moved,
             positions=run.positions,
+            recovery=run.recovery,
         )
 
 

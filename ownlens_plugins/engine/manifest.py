@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime
 from typing import Any
 
@@ -14,8 +14,10 @@ from ..errors import Rejected
 from .sources.source import Seen
 
 FORMAT = 2
+# Of sets for some destinations only. A version that does not know them would bring them into all.
+FORMAT_OF_SOME = 3
 # Format 1 had no sets whose parts are deleted, and no numbers left out: what it lacks has defaults here.
-_READ = frozenset({1, FORMAT})
+_READ = frozenset({1, FORMAT, FORMAT_OF_SOME})
 Content = bytes
 # Rows of quarantines, by their set and number: (set, first row, last row), in order.
 Spans = tuple[tuple[int, int, int], ...]
@@ -34,6 +36,8 @@ class Manifest:
     counts them by reason, the commonest ten. `standing` names rows of older quarantines that were refused again as they
     are; `replayed` those that this set brings in, and `settled` those whose key came with it in another way. `retired`
     says that the parts are deleted, as every destination had applied them: what is left is the quarantine.
+    `only` names the destinations that a set is for, None being all. Such a set says what is in the source by then, and
+    moves nothing on for the others: neither the window that the next one begins with, nor the rows still refused.
 
     So that later runs need not read all sets: `previous` is the number of the set that this one followed, 0 being none;
     `recent` are earlier sets of which a look-back to `recent_from` may meet rows again, all others being older; and
@@ -74,6 +78,16 @@ class Manifest:
     recent: tuple[int, ...] | None = None
     recent_from: datetime | None = None
     unsettled: Spans | None = None
+    only: tuple[str, ...] | None = None
+
+    def is_for(self, destination: str) -> bool:
+        """Tell whether a destination loads this set."""
+        return self.only is None or destination in self.only
+
+    @property
+    def restarts(self) -> bool:
+        """Whether older sets say nothing any more of what any destination holds."""
+        return self.full_refresh and self.only is None
 
     @property
     def predecessor(self) -> int:
@@ -82,7 +96,8 @@ class Manifest:
 
     def to_json(self) -> Content:
         """Return the manifest as the bytes of its object."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, default=_plain, indent=1).encode()
+        form = FORMAT if self.only is None else FORMAT_OF_SOME
+        return json.dumps({"format": form, **asdict(self)}, default=_plain, indent=1).encode()
 
     @staticmethod
     def from_json(content: Content) -> Manifest:
@@ -92,7 +107,7 @@ class Manifest:
             Rejected: it was written in a format that this version does not know.
         """
         values = json.loads(content)
-        if values.pop("format") not in _READ:
+        if values.pop("format") not in _READ or values.keys() - {field.name for field in fields(Manifest)}:
             where = f"{values.get('table')}: staged set {values.get('sequence')}"
             raise Rejected(f"{where} was written by OwnLens {values.get('ownlens_version')}; upgrade this installation")
         values["parts"] = tuple(StagedPart(**part) for part in values["parts"])
@@ -102,6 +117,7 @@ class Manifest:
         values["seen"] = seen_of(values.get("seen"))
         values["newest"] = _moment(values.get("newest"))
         values["recent_from"] = _moment(values.get("recent_from"))
+        values["only"] = None if values.get("only") is None else tuple(values["only"])
         values["recent"] = None if values.get("recent") is None else tuple(values["recent"])
         if values.get("unsettled") is not None:
             values["unsettled"] = tuple(tuple(span) for span in values["unsettled"])

@@ -35,6 +35,17 @@ class Log(Sequence[Manifest]):
         log._found = [*known.values()][::-1]
         return log
 
+    def those(self, keep: Callable[[Manifest], bool]) -> Log:
+        """Return the log of some of these sets, which reads no further back than it is asked."""
+        log = Log(None, self.numbered)
+        log._rest = filter(keep, reversed(self))
+        log._look_further()
+        return log
+
+    def for_all(self) -> Log:
+        """Return the sets that are for every destination: from them it is decided what the next one holds."""
+        return self.those(lambda manifest: manifest.only is None)
+
     def _walk(self, manifest: Manifest) -> Iterator[Manifest]:
         before: Manifest | None = manifest
         while before is not None and before.predecessor:

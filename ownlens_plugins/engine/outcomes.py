@@ -29,7 +29,7 @@ class StageOutcome:
     """One table's staging. `manifest` is None when there was nothing new.
 
     `unnamed` are columns of the source that the contract does not name; `added` are columns that the contract has
-    gained since the last set, so that rows loaded before hold null in them.
+    gained since the last set, so that rows loaded before hold null in them. `recovered` is a set for some destinations.
     """
 
     table: str
@@ -37,6 +37,7 @@ class StageOutcome:
     seconds: float
     unnamed: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
+    recovered: Manifest | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from ..commands import refresh_options
 from ..contracts import Column, LogicalType, Strategy, TableContract, holds_all, parse_type
 from ..errors import Rejected
 from ..registry import Registry
+from .gaps import require_no_gap
 from .manifest import Manifest
 from .positions import refuse_if_ahead
 from .staging import StagingArea
@@ -34,58 +35,37 @@ def pending(
             was loaded from other staged sets.
     """
     missing: list[LoadPlan] = []
+    lacked: list[Manifest] = []
     outdated: dict[int, list[str]] = {}
-    manifests = area.log(contract.table)
-    for manifest in reversed(manifests):
+    log, before = area.log(contract.table), 0
+    for manifest in reversed(log):
+        before = manifest.predecessor
+        if not manifest.is_for(destination.name):
+            continue
         plan = plan_load(destination, contract, manifest, area, registry)
         if destination.find_commit(plan):
-            if manifest is manifests[-1]:
-                refuse_if_ahead(destination, contract, area, manifest)
-            _check_unbroken(contract, plan.sequence, missing)
+            if not missing:
+                refuse_if_ahead(destination, contract, area, log[-1])
             _refuse_outdated(contract, outdated)
             return Pending(tuple(missing), plan)
         if manifest.retired:
-            raise _gone(contract, destination.name, manifest.sequence)
+            before = manifest.sequence
+            break
         if reasons := list(_differing(plan, manifest)):
             outdated[manifest.sequence] = reasons
         missing.insert(0, plan)
+        lacked.append(manifest)
         if _replaces_all(plan):  # all that older sets could bring
+            before = 0
             break
-    else:
-        _check_complete(destination, contract, missing)
+    if before:
+        require_no_gap(destination, contract, area, before, lacked)
     _refuse_outdated(contract, outdated)
     return Pending(tuple(missing), None)
 
 
 def _replaces_all(plan: LoadPlan) -> bool:
     return plan.strategy is Strategy.OVERWRITE or (plan.covers == Covers() and plan.strategy is Strategy.UPSERT)
-
-
-def _check_complete(destination: Destination[Any, Any], contract: TableContract, missing: Sequence[LoadPlan]) -> None:
-    """Refuse to begin in the middle of a table's log, when its beginning is gone.
-
-    Raises:
-        Rejected: the destination has no load of this table, and staging no longer holds the first sets.
-    """
-    if missing and missing[0].sequence > 1:
-        raise _gone(contract, destination.name, missing[0].sequence - 1)
-
-
-def _check_unbroken(contract: TableContract, applied: int, missing: Sequence[LoadPlan]) -> None:
-    """Refuse to skip sets that are staged no longer, which a destination lacks that was taken back to a backup.
-
-    Raises:
-        Rejected: sets between the newest applied one and the oldest that is still staged are gone.
-    """
-    if missing and missing[0].sequence > applied + 1 and not _replaces_all(missing[0]):
-        raise _gone(contract, missing[0].destination, missing[0].sequence - 1)
-
-
-def _gone(contract: TableContract, destination: str, sequence: int) -> Rejected:
-    return Rejected(
-        f"{contract.table}: {destination} lacks staged set {sequence}, which is gone from the staging area; fill the "
-        f"table anew with {refresh_options(contract.table)}"
-    )
 
 
 def plan_load(

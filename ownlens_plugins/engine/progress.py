@@ -41,10 +41,13 @@ class Progress:
 
 
 def reached(manifests: Sequence[Manifest], noted: Progress | None) -> Progress | None:
-    """Return how far a table is staged, given its sets, oldest first, and what the last run without news noted."""
+    """Return how far a table is staged, given its sets that are for all destinations, oldest first, and what the last
+    run without news noted.
+    """
     if not manifests:
         return None
-    if noted is not None and noted.after == manifests[-1].sequence:
+    # A set for some destinations, which came after the note, has moved nothing on.
+    if noted is not None and noted.after >= manifests[-1].sequence:
         return noted
     return next((found for manifest in reversed(manifests) if (found := _of(manifest))), None)
 

@@ -97,7 +97,13 @@ def open_rows(manifests: Sequence[Manifest]) -> Numbers:
 
 
 def open_after(before: Numbers, manifest: Manifest) -> Numbers:
-    """Return the rows that are still refused after a set, given those that were before it."""
+    """Return the rows that are still refused after a set, given those that were before it.
+
+    A set for some destinations says nothing of the others: what it brings in, they lack, and what it refuses, they may
+    hold.
+    """
+    if manifest.only is not None:
+        return before
     is_whole = manifest.extraction == Extraction.WHOLE.value and not holds_keys_only(manifest)
     found = numbers_of(manifest.standing) if is_whole else {**before}
     if manifest.quarantine is not None:
@@ -333,8 +339,11 @@ def rows_text(rows: int) -> str:
 
 def refused_line(manifest: Manifest, where: str) -> str:
     """Return the line that tells people of a set's refused rows."""
+    where_not, fix = "to no destination", f"`{quarantine_command('replay', manifest.table)}`"
+    if manifest.only is not None:  # a replay is for all, and the others may hold these rows
+        where_not, fix = "not to " + ", ".join(manifest.only), "this command again"
     return (
-        f"{manifest.table}: {rows_text(manifest.rejected)} refused, which went to no destination: "
+        f"{manifest.table}: {rows_text(manifest.rejected)} refused, which went {where_not}: "
         f"{reasons_text(manifest.reasons)}; correct the source, or the contract and then run "
-        f"`{quarantine_command('replay', manifest.table)}` (they are kept in {where})"
+        f"{fix} (they are kept in {where})"
     )

@@ -118,9 +118,10 @@ def _told(contract: TableContract, rows: int, known: int, still: int) -> str:
 def _stage(contract: TableContract, area: StagingArea, origin: Origin) -> tuple[Manifest | None, int]:
     # Read anew: the set that rows of another origin went into is one that these must follow.
     manifests = area.manifests(contract.table)
-    found = _fitting(contract, area, manifests, origin)
-    newest = _staged_in(contract, area, manifests, found)
-    gone = _swept(contract, area, manifests, found)
+    for_all = [each for each in manifests if each.only is None]  # what one destination alone got, the others lack
+    found = _fitting(contract, area, for_all, origin)
+    newest = _staged_in(contract, area, for_all, found)
+    gone = _swept(contract, area, for_all, found)
     chosen = [row for row in range(len(found.places)) if row not in newest and row not in gone]
     if not chosen:
         return None, len(newest)

@@ -15,11 +15,12 @@ from ..contracts import Extraction, TableContract
 from ..storage import ObjectFolder, object_folder
 from .leaving_out import appends
 from .manifest import Manifest
+from .newest_first import Log
 from .progress import Progress, reached
 from .quarantining import open_rows
 from .staged_log import folder_of, manifest_name
 from .staging import StagingArea
-from .windows import bound_of, may_repeat, since_refresh
+from .windows import bearing, bound_of, may_repeat, since_refresh
 
 _SET_FOLDER = re.compile(r"([0-9]{8})-[0-9a-f]{16}")
 
@@ -94,24 +95,29 @@ def to_retire(
 
 def first_needed(contract: TableContract, manifests: Sequence[Manifest], noted: Progress | None) -> int:
     """Return the oldest set that an extraction from now on may read: its rows, or what its snapshot had seen."""
-    if not manifests:
+    log = Log.of(manifests).for_all()
+    if not log:
         return 0
-    newest = manifests[-1].sequence
-    base = reached(manifests, noted)
+    newest = log[-1].sequence
+    base = reached(log, noted)
     if base is None:  # frames only: an append knows each by its set
         return manifests[0].sequence if appends(contract) else newest
     # Frames and replays do not say how far the source was read.
-    told = next((one.sequence for one in reversed(manifests) if one.window.end is not None), newest)
+    told = next((one.sequence for one in reversed(log) if one.window.end is not None), newest)
     if contract.extraction is not Extraction.WINDOW:
         return min(told, newest)
-    bound = bound_of(contract, base, manifests)
-    read_again = (one.sequence for one in since_refresh(manifests) if may_repeat(one, bound.start))
+    bound = bound_of(contract, base, log)
+    met = since_refresh(bearing(contract, manifests))
+    read_again = (one.sequence for one in met if may_repeat(one, bound.start))
     return min(newest, told, bound.told_by or newest, *read_again)
 
 
 def retire(area: StagingArea, contract: TableContract, retiring: Retiring) -> None:
     """Delete what is to go, oldest first. A crash leaves folders of no set, which the next call finds and deletes."""
     store, table = object_folder(area.uri), contract.table
+    if retiring.whole or retiring.parts:
+        # Before they go: of a set without a note, a destination that lacks it must be filled anew.
+        area.remember(table, (*retiring.whole, *retiring.parts))
     for manifest in retiring.whole:
         # The manifest first: a set is there as long as it is, and then its parts must be too.
         store.delete(manifest_name(table, manifest.sequence))

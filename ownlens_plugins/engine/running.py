@@ -18,6 +18,8 @@ from .manifest import Manifest
 from .outcomes import LoadOutcome, StageOutcome, summed
 from .planning import pending
 from .positions import NOBODY, Positions, begin
+from .quarantining import holds_keys_only
+from .recovering import Recovery, stage_for_some
 from .sources.source import Snapshot
 from .staging import StagingArea
 from .verdicts import Verdicts
@@ -35,12 +37,13 @@ def stage_table(
     sweep_deletes: bool = False,
     source_moved: bool = False,
     positions: Positions = NOBODY,
+    recovery: Recovery | None = None,
 ) -> StageOutcome:
     """Extract a table's new rows from a snapshot and store them as the next staged set.
 
     With `sweep_deletes`, the keys of a table whose deletes follow are stored as another set, where no set shows what is
     gone. `source_moved` goes on after sets that came from another place. `positions` asks the destinations how far they
-    have come, where the sets cannot tell.
+    have come, where the sets cannot tell. `recovery` stages what some destinations alone need, behind it.
 
     Raises:
         SourceInvalid, Rejected, Retryable: nothing was staged.
@@ -54,23 +57,35 @@ def stage_table(
     # Before rows are staged: what fails here must not fail a set that is published.
     unnamed = tuple(name for name in snapshot.columns(contract) if name not in contract.column_names)
     manifest = None if request is None else _stage(contract, snapshot, area, request)
-    swept = None
+    swept = recovered = None
     if sweep_deletes and request is not None:
         swept = stage_keys(contract, snapshot, area, after=manifest.sequence if manifest else request.after)
+    if recovery is not None:
+        after = _newest(swept or manifest, request, manifests)
+        recovered = stage_for_some(contract, snapshot, area, recovery, after=after)
     outcome = StageOutcome(
         contract.table,
         manifest or swept,
         time.monotonic() - started,
         unnamed=unnamed,
         added=_added(contract, manifests, request),
+        recovered=recovered,
     )
     _log_staged(contract, outcome)
     return outcome
 
 
+def _newest(staged: Manifest | None, request: StageRequest | None, before: Sequence[Manifest]) -> int:
+    """Return the set that one for some destinations is to follow."""
+    if staged is not None:
+        return staged.sequence
+    after = None if request is None else request.after
+    return after if after is not None else before[-1].sequence
+
+
 def _added(contract: TableContract, manifests: Sequence[Manifest], request: StageRequest | None) -> tuple[str, ...]:
     """Return the columns that rows of earlier sets lack, unless this run stages all rows anew."""
-    newest = next((each for each in reversed(manifests) if not (each.covers and each.covers.keys_only)), None)
+    newest = next((each for each in reversed(manifests) if not each.only and not holds_keys_only(each)), None)
     if newest is None or (request is not None and request.extraction is Extraction.WHOLE):
         return ()
     return tuple(name for name in contract.column_names if name not in newest.schema)
@@ -103,21 +118,25 @@ def stage_keys(contract: TableContract, snapshot: Snapshot, area: StagingArea, *
 def _log_staged(contract: TableContract, outcome: StageOutcome) -> None:
     if outcome.unnamed:
         logger.info("%s: columns of the source that the contract does not name: %s", contract.table, outcome.unnamed)
-    manifest = outcome.manifest
-    if manifest is None:
+    if outcome.manifest is None:
         logger.info("%s: nothing new to stage, %.2f s", contract.table, outcome.seconds)
-        return
+    for manifest in filter(None, (outcome.manifest, outcome.recovered)):
+        _log_set(contract, manifest, outcome.seconds)
+
+
+def _log_set(contract: TableContract, manifest: Manifest, seconds: float) -> None:
     logger.info(
-        "%s: staged set %d: %d rows, %d rejected, %d bytes, %s, window %s to %s, %.2f s",
+        "%s: staged set %d%s: %d rows, %d rejected, %d bytes, %s, window %s to %s, %.2f s",
         contract.table,
         manifest.sequence,
+        f" for {', '.join(manifest.only)} alone" if manifest.only else "",
         manifest.rows,
         manifest.rejected,
         manifest.bytes,
         manifest.extraction,
         manifest.window.start,
         manifest.window.end,
-        outcome.seconds,
+        seconds,
     )
     if manifest.left_out_changed:
         logger.warning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from ..api import StagedPart
 from ..errors import Retryable
 from ..object_store import explained
 from ..storage import ObjectFolder, filesystem, is_s3, object_folder
+from .forgotten import Span, noted, with_notes
 from .manifest import Manifest
 from .newest_first import Log
 from .progress import Progress
@@ -79,6 +81,17 @@ class StagedLog:
             with self._explained(table, "note what this run has seen"):
                 self._folder.put(_progress_name(table), progress.to_json())
 
+    def forgotten(self, table: str) -> tuple[Span, ...]:
+        """Return what is remembered of sets that are staged no longer."""
+        with self._explained(table, "read what it has forgotten"):
+            return noted(self._folder.read(_forgotten_name(table)))
+
+    def remember(self, table: str, manifests: Iterable[Manifest]) -> None:
+        """Remember of sets that are about to go what a destination that lacks them must be told."""
+        content = with_notes(self.forgotten(table), manifests)
+        with self._explained(table, "remember the sets that go"):
+            self._folder.put(_forgotten_name(table), content)
+
     def _explained(self, table: str, doing: str) -> AbstractContextManager[None]:
         return explained(f"{table}: staging could not {doing}") if is_s3(self.uri) else nullcontext()
 
@@ -130,6 +143,10 @@ def unpublished_folder(table: str) -> str:
 
 def _hint_name(table: str) -> str:
     return f"{folder_of(table)}/newest"
+
+
+def _forgotten_name(table: str) -> str:
+    return f"{folder_of(table)}/forgotten.json"
 
 
 def _progress_name(table: str) -> str:

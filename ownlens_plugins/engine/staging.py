@@ -72,6 +72,12 @@ class StagingArea(StagedLog):
                 self._folder.remove(unpublished_folder(contract.table))
                 return manifest
 
+    @contextmanager
+    def drafted(self, contract: TableContract, extracted: Extracted, request: StageRequest) -> Iterator[Sequence[Path]]:
+        """Conform and transform rows as `stage` does and publish nothing; the Parquet files go with the context."""
+        with self._draft_folder(contract.table) as folder:
+            yield [file for file in self._write(contract, extracted, folder, request).parts.files if file.exists()]
+
     def _refuse_if_failing(self, contract: TableContract, draft: _Draft, request: StageRequest) -> None:
         # Rows that are refused again in a window say nothing about its new rows; a whole table or day is judged whole.
         counted = draft.news if request.extraction is Extraction.WINDOW else draft.refused
@@ -136,7 +142,7 @@ class StagingArea(StagedLog):
         An earlier set of equal content is not the same: the table may have changed and changed back. Only an append
         keeps what it ever got.
         """
-        log = self.log(contract.table)
+        log = self.log(contract.table).for_all()
         # A full refresh takes a table back, whatever came since.
         ever = appends(contract) and not request.full_refresh
         known = since_refresh(log if ever else [*islice(reversed(log), 1)])
@@ -158,7 +164,7 @@ class StagingArea(StagedLog):
 
     def _settled(self, contract: TableContract, parts: DraftParts, refusals: Refusals, request: StageRequest) -> Spans:
         # A whole table settles all that it does not refuse again; what a replay brings in may be older than what waits.
-        if request.extraction is Extraction.WHOLE or request.replayed:
+        if request.extraction is Extraction.WHOLE or request.replayed or request.only:
             return ()
         days = parts.days | request.gone if request.extraction is Extraction.DAYS else frozenset()
         with self._explained(contract.table, "read the quarantine"):
@@ -188,7 +194,7 @@ class StagingArea(StagedLog):
 
     def _has_rows(self, table: str) -> bool:
         """Tell whether the destinations hold rows, as far as staging knows."""
-        for manifest in reversed(self.log(table)):
+        for manifest in reversed(self.log(table).for_all()):
             if manifest.rows:
                 return True
             if manifest.extraction == Extraction.WHOLE.value:
@@ -223,11 +229,11 @@ class StagingArea(StagedLog):
         covers = covered_by(draft.parts, request)
         digest = set_digest(sealed, schema, replaces=request.full_refresh, covers=covers)
         log = self.log(contract.table)
-        latest = log[-1] if log else None
+        latest, of_all = log[-1] if log else None, log.for_all()
         after = self._following(contract, latest, request)
-        if self._same_content(latest, digest, draft, request):
+        if self._same_content(of_all[-1] if of_all else None, digest, draft, request):
             return None
-        says_something = sealed or draft.news or draft.settled or _holds_all(request) or request.gone
+        says_something = sealed or draft.news or draft.settled or _holds_all(request) or request.gone or request.only
         if latest is not None and not says_something:
             return None
         # Above all that destinations hold, or they would take the set for one that was overtaken long ago. Only a full
@@ -267,6 +273,7 @@ class StagingArea(StagedLog):
             replayed=request.replayed,
             settled=draft.settled,
             previous=after,
+            only=request.only,
             **_recent(request),
         )
         manifest = replace(manifest, unsettled=spans(open_after(open_rows(log), manifest)))
@@ -295,7 +302,7 @@ class StagingArea(StagedLog):
     def _same_content(
         self, latest: Manifest | None, digest: str, draft: _Draft, request: StageRequest
     ) -> Manifest | None:
-        if latest is None or request.full_refresh or request.once:
+        if latest is None or request.full_refresh or request.once or request.only:
             return None
         # A further row that was refused is news, although the rows that were kept are the same.
         if request.extraction is Extraction.WINDOW or latest.digest != digest or draft.news or draft.settled:

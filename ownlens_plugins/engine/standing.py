@@ -63,7 +63,7 @@ def standing(
         Retryable: the destination or the staging area cannot be asked now.
         Rejected, StagedSetChanged: the destination holds what the staged sets do not explain.
     """
-    log = area.log(contract.table)
+    log = area.log(contract.table).those(lambda manifest: manifest.is_for(destination.name))
     position, behind = _position(destination, contract, area, registry, log)
     verdict = Verdicts(area).read(contract.table, destination.name)
     validation = _validation(verdict, position) if validates else NONE

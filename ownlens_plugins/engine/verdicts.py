@@ -109,7 +109,7 @@ def unvalidated(
     """Return the plan that stands for all that is owed a validation in a destination, and the result of its load."""
     passed = Verdicts(area).read(contract.table, destination.name).passed
     later = takewhile(lambda manifest: manifest.sequence > passed, reversed(area.log(contract.table)))
-    owed = [manifest for manifest in later if manifest.sequence <= outcome.position]
+    owed = [one for one in later if one.sequence <= outcome.position and one.is_for(destination.name)]
     plans = [plan_load(destination, contract, manifest, area, registry) for manifest in reversed(owed)]
     if not plans or outcome.released:
         return _everything(outcome, plans)

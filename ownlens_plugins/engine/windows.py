@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 from ..api import Window
-from ..contracts import Extraction, TableContract
+from ..contracts import Extraction, Strategy, TableContract
 from ..errors import Rejected
 from .manifest import DayRows, Manifest, Spans
 from .newest_first import Log
@@ -35,7 +35,7 @@ class StageRequest:
     None follows whatever set is the newest. `known` are earlier sets that may hold some of the rows. `once` looks for
     the same content among earlier sets. `gone` are days that had rows and have none. `replayed` names the quarantined
     rows that these are; `transformed` says that the plugins' transforms have made them already. `above` is the newest
-    load that some destination holds: the set gets a number above it.
+    load that some destination holds: the set gets a number above it. `only` names the destinations that it is for.
     """
 
     extraction: Extraction
@@ -56,6 +56,7 @@ class StageRequest:
     replayed: Spans = ()
     transformed: bool = False
     above: int = field(default=0, compare=False)
+    only: tuple[str, ...] | None = None
 
     @property
     def selection(self) -> Selection:
@@ -86,11 +87,12 @@ def next_request(
         Rejected: the sets before it came from another place.
     """
     place, seen = dict(snapshot.identity(contract)), snapshot.seen(contract)
-    base = reached(manifests, noted)
+    log = Log.of(manifests)
+    base = reached(log.for_all(), noted)
     if not (full_refresh or source_moved) and base is not None:
         _check_place(contract, place, base.source or place)
-    after = manifests[-1].sequence if manifests else 0
-    if not (full_refresh or source_moved) and base is not None and _overtaken(seen, base.seen):
+    after = log[-1].sequence if log else 0
+    if not (full_refresh or source_moved) and base is not None and is_overtaken(seen, base.seen):
         _refuse_if_restored(contract, seen, base.seen)
         logger.info("%s: the source shows an older state than was staged already; nothing is taken", contract.table)
         return None
@@ -106,7 +108,7 @@ def next_request(
     if full_refresh or contract.extraction is Extraction.WHOLE:
         request = replace(request, extraction=Extraction.WHOLE)
     elif base is not None:
-        request = _following(contract, request, base, manifests)
+        request = _following(contract, request, base, log)
         # A source that was copied or taken back gives numbers out again.
         request = replace(request, unseen_by=None) if source_moved else request
     return _with_days(contract, snapshot, request, base)
@@ -125,7 +127,7 @@ def _check_place(contract: TableContract, place: Mapping[str, str], known: Mappi
         )
 
 
-def _overtaken(mine: Seen | None, theirs: Seen | None) -> bool:
+def is_overtaken(mine: Seen | None, theirs: Seen | None) -> bool:
     """Tell whether a snapshot may be older than one that is staged: its rows would take a whole table back.
 
     Numbers cannot tell: a transaction can end between two snapshots whose bounds others hold.
@@ -154,22 +156,33 @@ def _is_same_history(one: Seen, other: Seen) -> bool:
     return (one.system, one.timeline) == (other.system, other.timeline)
 
 
-def _following(
-    contract: TableContract, request: StageRequest, base: Progress, manifests: Sequence[Manifest]
-) -> StageRequest:
+def _following(contract: TableContract, request: StageRequest, base: Progress, log: Log) -> StageRequest:
     found = replace(
         request,
-        window=Window(bound_of(contract, base, manifests).start, request.window.end),
+        window=Window(bound_of(contract, base, log.for_all()).start, request.window.end),
         unseen_by=base.seen if _can_tell(request.seen, base.seen) else None,
         new_files=_new_files(request.files, base.files),
     )
-    return replace(found, known=met_again(manifests, found.known_from))
+    return replace(found, known=met_again(bearing(contract, log), found.known_from))
 
 
 def _new_files(now: Mapping[str, str] | None, before: Mapping[str, str] | None) -> frozenset[str]:
     """Return the files that were delivered, or written again, since the sets before: all their rows may be new."""
     known = before or {}
     return frozenset(name for name, fingerprint in (now or {}).items() if known.get(name) != fingerprint)
+
+
+def bearing(contract: TableContract, manifests: Sequence[Manifest]) -> Log:
+    """Return the sets whose rows must not be staged once more: those for all, and what filled an appending store alone.
+
+    A store that upserts takes a row twice without harm, and the others may lack it.
+    """
+    return Log.of(manifests).those(lambda each: each.only is None or _fills_an_append(contract, each))
+
+
+def _fills_an_append(contract: TableContract, manifest: Manifest) -> bool:
+    names = [name for name in manifest.only or () if manifest.full_refresh]
+    return any(contract.options_for(name)["strategy"] == Strategy.APPEND.value for name in names)
 
 
 def met_again(manifests: Sequence[Manifest], start: datetime | None) -> tuple[Manifest, ...]:
@@ -182,7 +195,7 @@ def met_again(manifests: Sequence[Manifest], start: datetime | None) -> tuple[Ma
         if manifest.covers is not None and manifest.covers.keys_only:
             break
         known.append(manifest)
-        if manifest.full_refresh:
+        if manifest.restarts:
             break
         if manifest.recent is not None and _is_later(start, manifest.recent_from):
             older = (log.numbered(sequence) for sequence in sorted(manifest.recent, reverse=True))
@@ -251,7 +264,7 @@ def _can_tell(mine: Seen | None, theirs: Seen | None) -> bool:
 
 def since_full_refresh(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
     """Return the sets from the newest full refresh on: it took away what older sets hold and it does not."""
-    first = max((number for number, manifest in enumerate(manifests) if manifest.full_refresh), default=0)
+    first = max((number for number, manifest in enumerate(manifests) if manifest.restarts), default=0)
     return tuple(manifests[first:])
 
 
@@ -286,14 +299,16 @@ def _with_days(
     )
 
 
-def keys_request(contract: TableContract, snapshot: Snapshot, after: int) -> StageRequest:
+def keys_request(
+    contract: TableContract, snapshot: Snapshot, after: int, only: tuple[str, ...] | None = None
+) -> StageRequest:
     """Return the request for all keys of a table, which says what is gone.
 
     It follows the set of the rows of the same snapshot, so that no destination deletes what it has not seen come.
     """
     place, seen = dict(snapshot.identity(contract)), snapshot.seen(contract)
     window = Window(None, snapshot.closes_at)
-    return StageRequest(Extraction.WHOLE, window, after=after, keys_only=True, source=place, seen=seen)
+    return StageRequest(Extraction.WHOLE, window, after=after, keys_only=True, source=place, seen=seen, only=only)
 
 
 def keys_of(contract: TableContract) -> TableContract:

@@ -118,8 +118,14 @@ def test_a_destination_that_was_taken_back_is_told(
     maintain(contract)
     sqlite.close()
     Path(sqlite.config.path).write_bytes(backup)
-    with pytest.raises(Rejected, match=r"reads: sqlite lacks staged set \d, which is gone.*--full-refresh"):
+    with pytest.raises(Rejected) as caught:
         load_table(sqlite, contract, area, registry)
+    # Set 2 looked back to the day before the moment that set 1 ended at, by this test's requests.
+    assert str(caught.value) == (
+        "reads: sqlite lacks staged sets 2 to 3, which are gone from the staging area: rows from "
+        "2026-01-02T00:00:00+00:00 on lack; bring them with `ownlens load --since 2026-01-02T00:00:00+00:00 "
+        "--destinations sqlite --tables reads`"
+    )
     stage(area, contract, rows(1, 2, 3), REFRESH)
     assert load_table(sqlite, contract, area, registry).rows == 3
 

@@ -1,65 +1,144 @@
-"""One commit's part of `benchmarks.growth`: its own code makes a history, and says how long loads took."""
+"""One commit's part of `benchmarks.growth`: its own code makes a history, and says how long its runs took."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 sys.path.insert(0, str(Path.cwd()))  # the older commit's packages, not those beside this file
 
-from ownlens_plugins.api import Destination, LoadPlan
-from ownlens_plugins.contracts import TableContract
-from ownlens_plugins.engine.loading import load
-from ownlens_plugins.testing.samples import make_plan, sample_contract, sample_rows, sample_table
+from ownlens_plugins.api import Destination
+from ownlens_plugins.contracts import TableContract, contract_from
+from ownlens_plugins.engine.running import load_table, stage_table
+from ownlens_plugins.engine.sources.postgresql import PostgreSQLSource
+from ownlens_plugins.engine.staging import StagingArea
+from ownlens_plugins.registry import Registry
+from ownlens_plugins.settings import PostgreSQLSourceConfig
 
 MEASURED = 9
 ROWS = 5
-Subject = tuple[Destination[Any, Any], TableContract]
+TABLE = """CREATE TABLE reads (read_id bigint PRIMARY KEY, article_id int NOT NULL, title text,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp())"""
+ADD = f"INSERT INTO reads SELECT n, n %% 50, 'title ' || n FROM generate_series(%s::int, %s::int + {ROWS - 1}) AS n"
+OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "lake": {"strategy": "append", "format": "delta", "partition": "none"},
+    "postgresql": {"strategy": "append"},
+    "clickhouse": {"strategy": "append"},
+}
 
 
-def lake(uri: str) -> Subject:
-    """Return the lake and an events table in it."""
+def lake(_: str, uri: str, __: str) -> Destination[Any, Any]:
     from ownlens_s3.config import S3Config
     from ownlens_s3.destination import S3Destination
 
-    options = {"strategy": "append", "format": "delta", "partition": "none"}
-    contract = sample_contract("events", partition_by="created_at", destinations={"s3": options})
-    return S3Destination(S3Config(uri=uri, allow_http=True)), contract
+    return S3Destination(S3Config(uri=f"{uri}/lake", allow_http=True))
 
 
-STORES: dict[str, Callable[[str], Subject]] = {"lake": lake}
+def postgresql(_: str, __: str, host: str) -> Destination[Any, Any]:
+    from ownlens_postgresql.config import PostgreSQLConfig
+    from ownlens_postgresql.destination import PostgreSQLDestination
+
+    settings = {"host": host, "database": "postgres", "user": "postgres", "schema": "store"}
+    return PostgreSQLDestination(PostgreSQLConfig.model_validate(settings))
 
 
-def main(store: str, folder: str, uri: str, marks: str, maintain: str = "0") -> None:
-    """Load as many sets as the highest mark; print what was measured right before each mark.
+def clickhouse(folder: str, _: str, __: str) -> Destination[Any, Any]:
+    from ownlens_clickhouse.config import ClickHouseConfig
+    from ownlens_clickhouse.destination import ClickHouseDestination
 
-    `maintain` is the number of sets after which the store is maintained, 0 for never.
-    """
-    destination, contract = STORES[store](uri)
-    wanted = sorted(map(int, marks.split(",")))
-    seconds: list[float] = []
-    found: dict[int, dict[str, list[float]]] = {}
+    settings = {"interface": "chdb", "path": f"{folder}/engine", "database": "news"}
+    return ClickHouseDestination(ClickHouseConfig.model_validate(settings))
+
+
+STORES: dict[str, Callable[[str, str, str], Destination[Any, Any]]] = {
+    "lake": lake,
+    "postgresql": postgresql,
+    "clickhouse": clickhouse,
+}
+
+
+def events(store: str) -> TableContract:
+    """Return the table's contract. Sets come by the second here: a look-back of a day would meet them all again."""
+    # The older commit has no look-back.
+    behind = {"look_back": "1s"} if "look_back" in TableContract.__dataclass_fields__ else {}
+    name = {"lake": "s3"}.get(store, store)
+    return contract_from(
+        {
+            "table": "reads",
+            "domain": "news",
+            "preset": "events",
+            "key": ["read_id"],
+            "partition_by": "created_at",
+            "path": "news/reads",
+            "columns": {"read_id": "int64", "article_id": "int32", "title": "text?", "created_at": "timestamptz"},
+            "destinations": {name: dict(OPTIONS[store])},
+            **behind,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class History:
+    """A table, where it comes from and where it goes."""
+
+    source: PostgreSQLSource
+    connection: psycopg.Connection[Any]
+    contract: TableContract
+    area: StagingArea
+    destination: Destination[Any, Any]
+    registry: Registry
+
+    def add(self, number: int) -> None:
+        self.connection.execute(ADD, (ROWS * number, ROWS * number))
+
+    def stage(self) -> None:
+        with self.source.snapshot() as snapshot:
+            stage_table(self.contract, snapshot, self.area)
+
+    def load(self) -> None:
+        load_table(self.destination, self.contract, self.area, self.registry)
+
+    def run(self) -> None:
+        self.stage()
+        self.load()
+
+
+def main(store: str, folder: str, uri: str, host: str, marks: str) -> None:
+    """Load as many sets as the highest mark; print what was measured right before each mark, and at it."""
+    registry = Registry()
+    settings = PostgreSQLSourceConfig.model_validate({"host": host, "database": "postgres", "user": "postgres"})
+    area = StagingArea(f"{uri}/staging", registry)
+    with psycopg.connect(host=host, user="postgres", dbname="postgres", autocommit=True) as connection:
+        connection.execute(TABLE)
+        made = STORES[store](folder, uri, host)
+        history = History(PostgreSQLSource(settings), connection, events(store), area, made, registry)
+        print(json.dumps(measured(history, sorted(map(int, marks.split(","))))))
+
+
+def measured(history: History, wanted: list[int]) -> dict[int, dict[str, Any]]:
+    staged, loaded = list[float](), list[float]()
+    found: dict[int, dict[str, Any]] = {}
     for number in range(1, wanted[-1] + 1):
-        rows = sample_table(contract, sample_rows(ROWS, first=ROWS * number))
-        plan = make_plan(destination, contract, rows, Path(folder, "staged"), sequence=number, parts=1)
-        seconds.append(_timed(lambda plan=plan: load(destination, plan)))  # type: ignore[misc]
-        if int(maintain) and number % int(maintain) == 0:
-            _maintain(destination, contract, number)
+        history.add(number)
+        staged.append(_timed(history.stage))
+        loaded.append(_timed(history.load))
         if number in wanted:
-            found[number] = {"load": seconds[-MEASURED:], "look": [_looked(destination, plan) for _ in range(MEASURED)]}
-    print(json.dumps(found))
-
-
-def _maintain(destination: Destination[Any, Any], contract: TableContract, number: int) -> None:
-    from ownlens_plugins.powers import Upkeep
-
-    options = destination.options_type.model_validate(contract.options_for(destination.name))
-    destination.maintain(Upkeep(contract, options, number - 1, date(2026, 1, 1)))  # type: ignore[attr-defined]
+            time.sleep(1.1)  # the newest rows are behind the look-back then
+            history.run()
+            found[number] = {
+                "stage": staged[-MEASURED:],
+                "load": loaded[-MEASURED:],
+                "nothing": [_timed(history.run) for _ in range(MEASURED)],
+                "memory": _memory(),
+            }
+    return found
 
 
 def _timed(step: Callable[[], object]) -> float:
@@ -68,8 +147,10 @@ def _timed(step: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def _looked(destination: Destination[Any, Any], plan: LoadPlan) -> float:
-    return _timed(lambda: destination.find_commit(plan))
+def _memory() -> float:
+    """Return the megabytes that this process has in memory."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) / 1000
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ..api import Destination, LoadPlan
 from ..contracts import Strategy, TableContract
 from ..errors import OwnLensError
+from ..powers import SupportsMaintenance
 from .comparing import row_texts
 from .processes import race, until_done
 from .trial import Traces, Trial
 
 _STEPS = 12
+_KILLED_WITHIN_SECONDS = 0.2
 # More histories than a quick run: `make kill` sets it.
 _HISTORIES = "OWNLENS_HISTORIES"
 
@@ -31,8 +34,8 @@ _HISTORIES = "OWNLENS_HISTORIES"
 class Subject:
     """What histories are made of.
 
-    `opened` returns a destination with an empty store in a folder; `look` its traces; `vacuum` runs its maintenance.
-    `in_steps` says that readers can see a commit in steps while it goes on, and so after a kill.
+    `opened` returns a destination with an empty store in a folder; `look` its traces. `in_steps` says that readers can
+    see a commit in steps while it goes on, and so after a kill.
     """
 
     opened: Callable[[Path], Destination[Any, Any]]
@@ -41,7 +44,6 @@ class Subject:
     look: Callable[[Any, LoadPlan], Traces]
     kill_points: Sequence[str]
     in_steps: bool = False
-    vacuum: Callable[[Any, LoadPlan], object] | None = None
 
 
 class DestinationMachine(RuleBasedStateMachine):
@@ -116,12 +118,32 @@ class DestinationMachine(RuleBasedStateMachine):
         with self.trial.destination.open(plan) as session, suppress(OwnLensError):
             assert session.commit(self.trial.write(session, plan)).replayed
 
+    @rule(data=st.data(), killed=st.booleans())
+    @precondition(lambda self: self.done > 0 and isinstance(self.trial.destination, SupportsMaintenance))
+    def maintain(self, data: st.DataObject, killed: bool) -> None:
+        """Maintain the table, or begin to in a process that is killed; some of the sets are staged no longer."""
+        upkeep = self.trial.upkeep(settled=data.draw(st.integers(min_value=0, max_value=self.done)))
+        self.trial.settled = max(self.trial.settled, upkeep.settled)
+        if not killed:
+            self.trial.maintain(upkeep)
+            return
+        process = self.trial.in_process(waits=True, upkeeps=[upkeep])
+        process.wait_until_ready()
+        process.go()
+        time.sleep(data.draw(st.floats(min_value=0, max_value=_KILLED_WITHIN_SECONDS)))
+        process.kill()
+
     @rule()
-    @precondition(lambda self: self.done > 0)
-    def clean_up(self) -> None:
-        """Run the destination's maintenance, where it has some, and let go of its connections."""
-        if self.subject.vacuum is not None:
-            self.subject.vacuum(self.trial.destination, self.staged[0])
+    @precondition(lambda self: self.done < len(self.staged) and isinstance(self.trial.destination, SupportsMaintenance))
+    def load_beside_maintenance(self) -> None:
+        """Load the next set while another process maintains the table."""
+        plan, upkeep = self.staged[self.done], self.trial.upkeep(settled=self.trial.settled)
+        race([self.trial.in_process(plan, waits=True), self.trial.in_process(waits=True, upkeeps=[upkeep])])
+        self._finish(plan)
+
+    @rule()
+    def let_go(self) -> None:
+        """Let go of connections."""
         self.trial.destination.close()
 
     @invariant()

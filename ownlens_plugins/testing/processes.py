@@ -8,15 +8,16 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, TypeVar
 
 from ..api import Destination, LoadPlan, LoadResult, LoadSession, Receipt
 from ..engine.loading import load
 from ..errors import Retryable
+from ..powers import Chore, Upkeep
 
 # Moments between the engine's calls: every destination comes by them, without any help of its own.
 CALLS = ("opened", "written", "committing", "committed", "aborting")
@@ -24,6 +25,7 @@ PATIENCE_SECONDS = 120
 # Arrow imports pandas, where it is installed, when it first converts values: that takes longer than a load.
 _SLOW_TO_IMPORT = ("pandas", "pyarrow.compute", "pyarrow.pandas_compat", "pyarrow.parquet")
 
+_Done = TypeVar("_Done")
 _PROCESSES = multiprocessing.get_context("forkserver")
 
 
@@ -39,10 +41,10 @@ def prepare(modules: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Work:
-    """What one process does: load the plans one after the other, again after each error that says so.
+    """What one process does: load the plans one after the other, then each upkeep; again after errors that say so.
 
     `fault` is a moment of `CALLS` or a point of `ownlens_plugins.faults`; the process dies when it comes by. A process
-    that `waits` starts its loads when `Running.go` says so.
+    that `waits` starts its work when `Running.go` says so.
     """
 
     destination_type: type[Destination[Any, Any]]
@@ -50,6 +52,7 @@ class Work:
     plans: Sequence[LoadPlan]
     fault: str = ""
     waits: bool = False
+    upkeeps: Sequence[Upkeep] = ()
 
 
 class Running:
@@ -86,7 +89,7 @@ class Running:
         self._process.join()
 
     def results(self) -> list[LoadResult]:
-        """Wait for the end; return one result a plan.
+        """Wait for the end; return one result a plan, and nothing of upkeeps.
 
         Raises:
             AssertionError: the process failed.
@@ -102,12 +105,12 @@ class Running:
 
 
 def race(racers: Sequence[Running]) -> list[LoadResult]:
-    """Let waiting processes of one plan each go at the same time; return their results."""
+    """Let waiting processes go at the same time; return the results of their plans."""
     for racer in racers:
         racer.wait_until_ready()
     for racer in racers:
         racer.go()
-    return [racer.results()[0] for racer in racers]
+    return [result for racer in racers for result in racer.results()]
 
 
 def _run(work: Work, results: Connection) -> None:
@@ -120,7 +123,10 @@ def _run(work: Work, results: Connection) -> None:
         results.send("ready")
         results.recv()
     try:
-        results.send([until_done(destination, plan) for plan in work.plans])
+        done = [until_done(destination, plan) for plan in work.plans]
+        for upkeep in work.upkeeps:
+            until_maintained(destination, upkeep)
+        results.send(done)
     except Exception as error:
         results.send(f"{type(error).__name__}: {error}")
         if not work.fault:
@@ -133,10 +139,19 @@ def _run(work: Work, results: Connection) -> None:
 
 def until_done(destination: Destination[Any, Any], plan: LoadPlan, *, seconds: float = 60) -> LoadResult:
     """Load as a flow does: again after every error that says so, until the time is over."""
+    return _insisting(destination, lambda: load(destination, plan), seconds)
+
+
+def until_maintained(destination: Any, upkeep: Upkeep, *, seconds: float = 60) -> list[Chore]:
+    """Maintain, again after every error that says so; return the last call's chores."""
+    return list(_insisting(destination, lambda: destination.maintain(upkeep), seconds))
+
+
+def _insisting(destination: Destination[Any, Any], step: Callable[[], _Done], seconds: float) -> _Done:
     until, pause = time.monotonic() + seconds, 0.02
     while True:
         try:
-            return load(destination, plan)
+            return step()
         except Retryable:
             if time.monotonic() > until:
                 raise

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +28,7 @@ from ..api import (
 )
 from ..contracts import Strategy, TableContract
 from ..errors import Rejected, Retryable
-from ..powers import SliceCounts
+from ..powers import Chore, SliceCounts, Upkeep
 
 _TABLES = """
 CREATE TABLE ledger (name TEXT, sequence INT, digest TEXT, result TEXT, PRIMARY KEY (name, sequence));
@@ -294,8 +294,24 @@ class ReferenceDestination(Destination[ReferenceConfig, DestinationOptions]):
             query = f"SELECT count(*), count(DISTINCT key) FROM landed WHERE name = ? AND {where}"
             return SliceCounts(*connection.execute(query, (plan.table, *days)).fetchone())
 
-    def kept_since(self, plan: LoadPlan) -> date | None:  # noqa: ARG002  # it keeps everything
-        return None
+    def kept_since(self, plan: LoadPlan) -> date | None:
+        """Return the oldest day that stays; stores are compared from there on."""
+        return Upkeep(plan.contract, plan.options, 0, datetime.now(UTC).date()).oldest_kept
+
+    def maintain(self, upkeep: Upkeep) -> Sequence[Chore]:
+        """Keep a table small, in one transaction; an optional power."""
+        with transaction(self.config.path) as connection:
+            done = [chore for chore in self.chores(connection, upkeep) if chore.rows]
+            faults.reach("before_commit")
+        return done
+
+    def chores(self, connection: sqlite3.Connection, upkeep: Upkeep) -> Iterator[Chore]:
+        """Delete rows that are too old, and what the ledger may forget: never the newest load, the table's position."""
+        if upkeep.oldest_kept is not None:
+            yield Chore("retention", _gone(connection, upkeep, "landed", f"{_DAY} < ?", str(upkeep.oldest_kept)))
+        newest = "(SELECT max(sequence) FROM ledger AS newer WHERE newer.name = ledger.name)"
+        settled = f"sequence <= ? AND sequence < {newest}"
+        yield Chore("ledger", _gone(connection, upkeep, "ledger", settled, upkeep.settled))
 
     def decoded(self, plan: LoadPlan, rows: Iterable[bytes]) -> Iterator[pa.RecordBatch]:
         for row in rows:
@@ -317,6 +333,14 @@ class ReferenceDestination(Destination[ReferenceConfig, DestinationOptions]):
         with transaction(self.config.path) as connection:
             rows = connection.execute("SELECT DISTINCT attempt, part FROM staged WHERE name = ?", (table,)).fetchall()
         return [f"{attempt}/{part}" for attempt, part in rows]
+
+
+def _gone(connection: sqlite3.Connection, upkeep: Upkeep, table: str, which: str, value: object) -> int:
+    """Delete rows, or only count them in a dry run; return how many."""
+    where, values = f"FROM {table} WHERE name = ? AND {which}", (upkeep.contract.table, value)
+    if upkeep.dry_run:
+        return int(connection.execute(f"SELECT count(*) {where}", values).fetchone()[0])
+    return connection.execute(f"DELETE {where}", values).rowcount
 
 
 def _within(covers: Covers) -> str:

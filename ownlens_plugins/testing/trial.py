@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ import pyarrow as pa
 from ..api import Destination, LoadPlan, LoadResult, LoadSession, Receipt
 from ..contracts import Strategy, TableContract
 from ..engine.loading import load
+from ..powers import Chore, SupportsPosition, Upkeep
 from .comparing import require_rows
 from .model import Row, TableModel, staged_set
-from .processes import Running, Work, prepare
+from .processes import Running, Work, prepare, until_maintained
 from .samples import make_plan, sample_table
+
+# After every row of `staged_set`.
+TODAY = date(2026, 2, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class Trial:
     look: Callable[[Destination[Any, Any], LoadPlan], Traces]
     model: TableModel = field(init=False)
     ledger: list[int] = field(default_factory=list)
+    settled: int = 0
     _staged: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -83,6 +89,16 @@ class Trial:
     def replay(self, plan: LoadPlan) -> LoadResult:
         return load(self.destination, plan)
 
+    def upkeep(self, *, settled: int = 0, today: date = TODAY, dry_run: bool = False) -> Upkeep:
+        options = self.destination.options_type.model_validate(self.contract.options_for(self.destination.name))
+        return Upkeep(self.contract, options, settled, today, dry_run)
+
+    def maintain(self, upkeep: Upkeep) -> list[Chore]:
+        """Maintain the table, and expect from now on that the ledger may have forgotten what is settled."""
+        if not upkeep.dry_run:
+            self.settled = max(self.settled, upkeep.settled)
+        return until_maintained(self.destination, upkeep)
+
     def write(self, session: LoadSession, plan: LoadPlan) -> list[Receipt]:
         return [session.writer.write(part) for part in plan.parts]
 
@@ -114,13 +130,20 @@ class Trial:
     def _require_exact(self, plan: LoadPlan, moment: str) -> None:
         self.require(moment)
         traces = self.look(self.destination, plan)
-        assert list(traces.ledger) == self.ledger, (
-            f"{moment}: the ledger must hold loads {self.ledger}, each once, but holds {list(traces.ledger)}"
-        )
+        found, wanted = ([n for n in loads if n > self.settled] for loads in (traces.ledger, self.ledger))
+        assert found == wanted, f"{moment}: the ledger must hold loads {wanted}, each once, but holds {found}"
+        self._require_position(moment)
         assert not traces.leftovers, f"{moment}: attempts left {sorted(traces.leftovers)[:5]}"
 
-    def in_process(self, *plans: LoadPlan, fault: str = "", waits: bool = False) -> Running:
-        """Start a process that loads plans. An embedded store is given up here, so that it can be opened there."""
+    def _require_position(self, moment: str) -> None:
+        if isinstance(self.destination, SupportsPosition) and self.ledger:
+            position = self.destination.position(self.contract)
+            assert position == self.ledger[-1], f"{moment}: the position must be {self.ledger[-1]}, but is {position}"
+
+    def in_process(
+        self, *plans: LoadPlan, fault: str = "", waits: bool = False, upkeeps: Sequence[Upkeep] = ()
+    ) -> Running:
+        """Start a process that loads plans, then maintains. An embedded store is given up here, to be opened there."""
         self.destination.close()
         prepare([type(self.destination).__module__])
-        return Running(Work(type(self.destination), self.destination.config, plans, fault, waits))
+        return Running(Work(type(self.destination), self.destination.config, plans, fault, waits, upkeeps))

@@ -26,6 +26,7 @@ class TestLiar(DestinationSuite):
     destination_type = Liar
     strategies = frozenset({{Strategy("{strategy}")}})
     kill_points = ("written", "commit_sent")
+    upkeep_points = ("before_commit",)
 
     @pytest.fixture
     def destination(self, tmp_path):
@@ -38,7 +39,10 @@ class TestLiar(DestinationSuite):
 _PLUGINS = [f"-pno:{name}" for name in ("cacheprovider", "unraisableexception", "threadexception")]
 _QUIETLY = ["-q", "--disable-plugin-autoload", *_PLUGINS, "--import-mode=importlib", "--tb=short", "-c", os.devnull]
 # Checks that start processes; only a liar that one of them catches has to pass the others.
-_PROCESSES = {name.removeprefix("test_") for name in vars(Crashes) if name.startswith("test_")}
+_PROCESSES = {name.removeprefix("test_") for name in vars(Crashes) if name.startswith("test_")} | {
+    "a_killed_maintenance_is_finished_by_the_next",
+    "loads_and_maintenance_at_once",
+}
 _NAMES_OF_HUNDREDS = "odd_table_names"
 
 

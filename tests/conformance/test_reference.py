@@ -14,6 +14,7 @@ from ownlens_plugins.testing.reference import ReferenceConfig, ReferenceDestinat
 
 class TestReference(DestinationSuite):
     destination_type = ReferenceDestination
+    upkeep_points = ("before_commit",)
 
     @pytest.fixture
     def destination(self, tmp_path: Path) -> ReferenceDestination:

@@ -20,7 +20,7 @@ from ownlens_cli.environment import quiet_dependencies
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ownlens_duckdb"
 GUIDE = Path(__file__).parents[2] / "docs" / "writing-a-destination.md"
-MOST_LINES = 80
+MOST_LINES = 100
 CONTRACTS = {
     "authors": """
 preset: reference

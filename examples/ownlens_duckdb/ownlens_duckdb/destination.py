@@ -8,6 +8,7 @@ import duckdb
 import pyarrow as pa
 
 import ownlens_plugins as ownlens
+from ownlens_plugins.powers import Chore, Upkeep
 
 # DuckDB sees two changes of one row, but not two new rows of one key: the loads of a process take turns.
 _TURNS = threading.Lock()
@@ -19,6 +20,9 @@ _COLUMNS = "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_nam
 _MERGE = """MERGE INTO {table} AS held USING _ownlens_staged AS staged USING ({key})
     WHEN MATCHED AND (staged.{version} > held.{version} OR held.{version} IS NULL) THEN UPDATE
     WHEN NOT MATCHED THEN INSERT"""
+_OLD = "FROM {table} WHERE {column} < ?::TIMESTAMPTZ"
+_FORGETTABLE = """FROM _ownlens_ledger WHERE table_name = ? AND sequence <= ?
+    AND sequence < (SELECT max(sequence) FROM _ownlens_ledger WHERE table_name = ?)"""
 
 
 class DuckDBConfig(ownlens.StrictModel):
@@ -36,7 +40,7 @@ class DuckDBSession(ownlens.LoadSession):
         self.destination, self.plan = destination, plan
 
     def commit(self, _receipts: Sequence[ownlens.Receipt]) -> ownlens.LoadResult:
-        with _TURNS, self.destination.transaction(self.plan) as db:
+        with _TURNS, self.destination.transaction(self.plan.table) as db:
             return found(db, self.plan) or applied(db, self.plan)
 
     def abort(self) -> None:
@@ -51,7 +55,7 @@ class DuckDBDestination(ownlens.Destination[DuckDBConfig, ownlens.DestinationOpt
     strategies = frozenset({ownlens.Strategy.APPEND, ownlens.Strategy.UPSERT, ownlens.Strategy.OVERWRITE})
 
     @contextmanager
-    def transaction(self, plan: ownlens.LoadPlan) -> Iterator[duckdb.DuckDBPyConnection]:
+    def transaction(self, table: str) -> Iterator[duckdb.DuckDBPyConnection]:
         """Run one transaction in a connection of its own; an error rolls it back.
 
         Raises:
@@ -64,16 +68,16 @@ class DuckDBDestination(ownlens.Destination[DuckDBConfig, ownlens.DestinationOpt
                 yield db.begin().execute(_LEDGER)
             except duckdb.Error as error:  # before COMMIT: it is certain that nothing landed
                 kind = ownlens.Retryable if isinstance(error, duckdb.OperationalError) else ownlens.Rejected
-                raise kind(f"{plan.table}: duckdb: {str(error).splitlines()[0]}; mend it and load again") from error
+                raise kind(f"{table}: duckdb: {str(error).splitlines()[0]}; mend it and load again") from error
             db.commit()
 
     def find_commit(self, plan: ownlens.LoadPlan) -> ownlens.LoadResult | None:
-        with _TURNS, self.transaction(plan) as db:
+        with _TURNS, self.transaction(plan.table) as db:
             return found(db, plan)
 
     def open(self, plan: ownlens.LoadPlan) -> DuckDBSession:
         self.require_strategy(plan)
-        with _TURNS, self.transaction(plan) as db:
+        with _TURNS, self.transaction(plan.table) as db:
             db.register("_ownlens_in", pa.RecordBatchReader.from_batches(plan.schema, []))
             db.execute(f"CREATE TABLE IF NOT EXISTS {quoted(plan.table)} AS FROM _ownlens_in")
             types = map(str, db.table("_ownlens_in").types)
@@ -87,10 +91,24 @@ class DuckDBDestination(ownlens.Destination[DuckDBConfig, ownlens.DestinationOpt
 
     def batches(self, plan: ownlens.LoadPlan) -> Iterator[pa.RecordBatch]:
         """Yield the table's rows; the file stays open until the last one."""
-        with self.transaction(plan) as db:
+        with self.transaction(plan.table) as db:
             db.execute("SET arrow_lossless_conversion = true")  # a uuid as such, not as its text
             if db.execute(_COLUMNS, [plan.table]).fetchall():  # else no load has made the table yet
                 yield from db.sql(f"FROM {quoted(plan.table)}").to_arrow_reader().cast(plan.schema)
+
+    def maintain(self, upkeep: Upkeep) -> Sequence[Chore]:
+        """Delete rows that are too old, and forget loads; a dry run counts them."""
+        table, kept = upkeep.contract.table, upkeep.oldest_kept
+        old = _OLD.format(table=quoted(table), column=quoted(str(upkeep.contract.partition_by)))
+        work: list[tuple[str, str, list[object]]] = [("retention", old, [kept])] if kept else []
+        work.append(("ledger", _FORGETTABLE, [table, upkeep.settled, table]))
+        verb = "SELECT count(*)" if upkeep.dry_run else "DELETE"
+        with _TURNS, self.transaction(table) as db:
+            if not db.execute(_COLUMNS, [table]).fetchall():
+                return []
+            db.execute("SET TimeZone = 'UTC'")  # a day is one of the contract's, wherever this runs
+            done = [Chore(name, db.execute(f"{verb} {which}", values).fetchall()[0][0]) for name, which, values in work]
+        return [chore for chore in done if chore.rows]
 
 
 def quoted(name: str) -> str:

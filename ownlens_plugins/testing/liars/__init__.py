@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ...contracts import Strategy
 from ..reference import ReferenceDestination
-from . import attempting, changing, committing, dying
+from . import attempting, changing, committing, dying, maintaining
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,4 +96,20 @@ LIARS: Mapping[type[ReferenceDestination], Lie] = {
     dying.LocksItsProcessOnly: Lie("processes_race_with_one_set", "say that they applied the load"),
     dying.RewritesTheTable: Lie("processes_race_with_sets_of_one_table", "rows are missing"),
     dying.LosesRivalsRows: Lie("a_stale_attempt_after_a_newer_load", "rows are missing"),
+    maintaining.ForgetsThePosition: Lie("maintenance_loses_no_row_and_no_load", "the position must be"),
+    maintaining.ForgetsStagedLoads: Lie(
+        "maintenance_loses_no_row_and_no_load",
+        "the ledger must hold loads",
+        _also("retention_removes_only_what_is_older"),
+    ),
+    maintaining.LosesARowInCompaction: Lie("maintenance_loses_no_row_and_no_load", "rows are missing", also=None),
+    maintaining.DoublesARowInCompaction: Lie("maintenance_loses_no_row_and_no_load", "rows too many", also=None),
+    maintaining.DeletesYoungRows: Lie("retention_removes_only_what_is_older", "rows are missing"),
+    maintaining.ActsInADryRun: Lie("retention_removes_only_what_is_older", "a dry run changes nothing"),
+    maintaining.BoastsOfChores: Lie("retention_removes_only_what_is_older", "maintenance must tell of"),
+    maintaining.GuessesInADryRun: Lie("retention_removes_only_what_is_older", "a dry run must tell"),
+    maintaining.ClearsRunningAttempts: Lie("an_attempt_outlives_maintenance", "holds 0 of 30 staged rows"),
+    maintaining.AppliesForgottenLoads: Lie("an_attempt_outlives_maintenance", "may not be applied again"),
+    maintaining.TearsItsMaintenance: Lie("a_killed_maintenance_is_finished_by_the_next", "readers see"),
+    maintaining.UndoesRivalsLoads: Lie("loads_and_maintenance_at_once", "rows are missing"),
 }

@@ -32,6 +32,7 @@ def suite_engine() -> Iterator[list[Loads]]:
 class ClickHouseSuite(DestinationSuite):
     destination_type = ClickHouseDestination
     kill_points = POINTS
+    upkeep_points = ("after_commit", "before_ledger")
     # Not chdb: a process that is forked from one that has imported it hangs.
     preload = ("clickhouse_connect",)
     oddities = Path(__file__).with_name("oddities.yaml")
@@ -65,6 +66,7 @@ class TestEmbedded(ClickHouseSuite):
     kill_points = ("part_written", "commit_sent", "before_ledger", "cleanup", "abort")
     # One process has the engine at a time: with one set, all but the first find it loaded, as any replay does.
     test_processes_race_with_one_set = None
+    test_loads_and_maintenance_at_once = None
 
     @pytest.fixture
     def destination(self, suite_engine: list[Loads], engine_path: Path, tmp_path: Path) -> ClickHouseDestination:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 
 import pytest
 
 from ownlens_clickhouse.config import ClickHouseConfig
 from ownlens_clickhouse.destination import ClickHouseDestination
-from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.faults import POINTS
-from ownlens_plugins.powers import Upkeep
 from ownlens_plugins.testing.machine import Subject, run_histories
 
 from . import test_conformance as suites
@@ -30,9 +27,5 @@ def test_any_history(strategy: Strategy) -> None:
 
     in_steps = strategy in suites.TestEmbedded.visible_steps
     look, points = suite.traces, POINTS[:-1]
-    subject = Subject(opened, suite.contract(strategy), strategy, look, points, in_steps=in_steps, vacuum=_maintain)
+    subject = Subject(opened, suite.contract(strategy), strategy, look, points, in_steps=in_steps)
     run_histories(subject, 2)
-
-
-def _maintain(destination: ClickHouseDestination, plan: LoadPlan) -> object:
-    return destination.maintain(Upkeep(plan.contract, plan.options, settled=0, today=date(2026, 1, 1)))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 import pytest
 
-from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.contracts import Strategy
-from ownlens_plugins.powers import Upkeep
 from ownlens_plugins.testing.machine import Subject, run_histories
 from ownlens_postgresql.destination import PostgreSQLDestination
 
@@ -26,11 +23,5 @@ def test_any_history(make_store: Callable[..., Store], strategy: Strategy) -> No
         suite.store = make_store()
         return suite.store.destination
 
-    subject = Subject(
-        opened, suite.contract(strategy), strategy, suite.traces, suites.KILL_POINTS[:-1], vacuum=_maintain
-    )
+    subject = Subject(opened, suite.contract(strategy), strategy, suite.traces, suites.KILL_POINTS[:-1])
     run_histories(subject, 2)
-
-
-def _maintain(destination: PostgreSQLDestination, plan: LoadPlan) -> object:
-    return destination.maintain(Upkeep(plan.contract, plan.options, settled=0, today=date(2026, 1, 1)))

@@ -45,6 +45,8 @@ class MinioSuite(LakeSuite):
     """The same on a server; the formats of files share all that differs there."""
 
     preload = ("tests.destinations.s3.warm",)
+    # On a folder a process dies in the same places.
+    test_a_killed_maintenance_is_finished_by_the_next = None
 
     @pytest.fixture(autouse=True)
     def _fewer_names(self, monkeypatch: pytest.MonkeyPatch) -> None:

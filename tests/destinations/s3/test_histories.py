@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ownlens_plugins.api import LoadPlan
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.faults import POINTS
-from ownlens_plugins.powers import Upkeep
 from ownlens_plugins.testing.machine import Subject, run_histories
 from ownlens_s3.config import S3Config
 from ownlens_s3.destination import S3Destination
@@ -31,11 +27,8 @@ CASES = [
 def test_any_history(kind: type[suites.LakeSuite], strategy: Strategy) -> None:
     suite = kind()
 
-    def vacuum(destination: Any, plan: LoadPlan) -> None:
-        destination.maintain(Upkeep(plan.contract, plan.options, 0, date(2026, 1, 1)))
-
     def opened(folder: Path) -> S3Destination:
         return S3Destination(S3Config(uri=str(folder / "lake")))
 
-    subject = Subject(opened, suite.contract(strategy), strategy, suite.traces, POINTS[:-1], vacuum=vacuum)
+    subject = Subject(opened, suite.contract(strategy), strategy, suite.traces, POINTS[:-1])
     run_histories(subject, 2)

@@ -16,9 +16,9 @@ from ownlens_plugins.api import Destination, LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import CommitUnknown, Rejected, Retryable
 from ownlens_plugins.faults import reach
-from ownlens_plugins.powers import Chore, SliceCounts, SqlValidationTarget, Upkeep
+from ownlens_plugins.powers import Chore, SliceCounts, SqlValidationTarget, TableState, Upkeep
 
-from . import kept, maintenance, sql
+from . import kept, maintenance, overview, sql
 from .applying import Applying
 from .catalog import tables_named
 from .columns import as_contract
@@ -119,6 +119,11 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
                 if is_missing(error):  # nothing was loaded into this database yet
                     return 0
                 raise
+
+    def overview(self, contracts: Sequence[TableContract]) -> Mapping[str, TableState]:
+        """Return where each table stands, by two statements."""
+        tables = [contract.table for contract in contracts]
+        return overview.overview(self._database, self._ledger, self.config.db_schema, tables)
 
     def release(self, plan: LoadPlan) -> LoadResult | None:
         options = self._options(plan)

@@ -10,24 +10,37 @@ from ..api import Covers, Destination, LoadPlan
 from ..commands import refresh_options
 from ..contracts import Column, LogicalType, Strategy, TableContract, holds_all, parse_type
 from ..errors import Rejected
+from ..powers import TableState
 from ..registry import Registry
 from .manifest import Manifest
 from .positions import refuse_if_ahead
-from .staging import StagingArea
+from .staged_log import StagedLog
 
 
 @dataclass(frozen=True)
 class Pending:
-    """The plans that a destination has not applied, oldest first, and the newest one that it has."""
+    """The plans that a destination has not applied, oldest first, and the newest one that it has.
+
+    There are `more` plans, older ones, where no more were asked for.
+    """
 
     plans: tuple[LoadPlan, ...]
     applied: LoadPlan | None
+    more: bool = False
 
 
 def pending(
-    destination: Destination[Any, Any], contract: TableContract, area: StagingArea, registry: Registry
+    destination: Destination[Any, Any],
+    contract: TableContract,
+    area: StagedLog,
+    registry: Registry,
+    *,
+    known: TableState | None = None,
+    most: int | None = None,
 ) -> Pending:
     """Ask a destination how far it has come in a table's log of staged sets.
+
+    With a `known` state that is sure it is not asked for each set. No more than the newest `most` plans are made.
 
     Raises:
         Rejected: sets that are still to be loaded were staged under a contract that no longer fits, or the destination
@@ -38,9 +51,9 @@ def pending(
     manifests = area.log(contract.table)
     for manifest in reversed(manifests):
         plan = plan_load(destination, contract, manifest, area, registry)
-        if destination.find_commit(plan):
+        if _is_applied(destination, plan, known):
             if manifest is manifests[-1]:
-                refuse_if_ahead(destination, contract, area, manifest)
+                refuse_if_ahead(destination, contract, area, manifest, known.position if known else None)
             _check_unbroken(contract, plan.sequence, missing)
             _refuse_outdated(contract, outdated)
             return Pending(tuple(missing), plan)
@@ -51,10 +64,20 @@ def pending(
         missing.insert(0, plan)
         if _replaces_all(plan):  # all that older sets could bring
             break
+        if len(missing) == most:
+            return Pending(tuple(missing), None, more=True)
     else:
         _check_complete(destination, contract, missing)
     _refuse_outdated(contract, outdated)
     return Pending(tuple(missing), None)
+
+
+def _is_applied(destination: Destination[Any, Any], plan: LoadPlan, known: TableState | None) -> bool:
+    if known is not None and known.is_sure:
+        is_other = plan.sequence == known.position and known.digest not in ("", plan.digest)
+        if not is_other:  # else the destination says in its own words that it holds another set of that number
+            return plan.sequence <= known.position
+    return destination.find_commit(plan) is not None
 
 
 def _replaces_all(plan: LoadPlan) -> bool:
@@ -92,7 +115,7 @@ def plan_load(
     destination: Destination[Any, Any],
     contract: TableContract,
     manifest: Manifest,
-    area: StagingArea,
+    area: StagedLog,
     registry: Registry,
 ) -> LoadPlan:
     """Return the plan that loads one staged set into one destination.

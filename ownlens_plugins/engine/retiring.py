@@ -122,6 +122,8 @@ def retire(area: StagingArea, contract: TableContract, retiring: Retiring) -> No
             store.delete(part.uri)
     for name in left_over(store, area, table):
         store.remove(f"{folder_of(table)}/{name}")
+    if retiring.whole or retiring.parts:
+        area.note_gone(table)
 
 
 def left_over(store: ObjectFolder, area: StagingArea, table: str) -> list[str]:

@@ -23,7 +23,7 @@ from ..registry import Registry
 from ..storage import is_s3, object_folder
 from .outcomes import LoadOutcome, covering
 from .planning import plan_load
-from .staging import StagingArea
+from .staged_log import StagedLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Verdict:
 class Verdicts:
     """The records of one staging area. Safe to use from several threads and processes: the newest set's word counts."""
 
-    def __init__(self, area: StagingArea) -> None:
+    def __init__(self, area: StagedLog) -> None:
         self._uri = area.uri
         self._folder = object_folder(area.uri)
 
@@ -102,7 +102,7 @@ class Verdicts:
 def unvalidated(
     destination: Destination[Any, Any],
     contract: TableContract,
-    area: StagingArea,
+    area: StagedLog,
     registry: Registry,
     outcome: LoadOutcome,
 ) -> tuple[LoadPlan, LoadResult | None]:

@@ -62,7 +62,7 @@ def pending(
         if reasons := list(_differing(plan, manifest)):
             outdated[manifest.sequence] = reasons
         missing.insert(0, plan)
-        if _replaces_all(plan):  # all that older sets could bring
+        if replaces_all(plan):  # all that older sets could bring
             break
         if len(missing) == most:
             return Pending(tuple(missing), None, more=True)
@@ -80,7 +80,8 @@ def _is_applied(destination: Destination[Any, Any], plan: LoadPlan, known: Table
     return destination.find_commit(plan) is not None
 
 
-def _replaces_all(plan: LoadPlan) -> bool:
+def replaces_all(plan: LoadPlan) -> bool:
+    """Tell whether a load leaves nothing of what older sets could bring."""
     return plan.strategy is Strategy.OVERWRITE or (plan.covers == Covers() and plan.strategy is Strategy.UPSERT)
 
 
@@ -100,7 +101,7 @@ def _check_unbroken(contract: TableContract, applied: int, missing: Sequence[Loa
     Raises:
         Rejected: sets between the newest applied one and the oldest that is still staged are gone.
     """
-    if missing and missing[0].sequence > applied + 1 and not _replaces_all(missing[0]):
+    if missing and missing[0].sequence > applied + 1 and not replaces_all(missing[0]):
         raise _gone(contract, missing[0].destination, missing[0].sequence - 1)
 
 

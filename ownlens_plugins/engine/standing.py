@@ -17,7 +17,7 @@ from ..registry import Registry
 from .last_loads import LastLoad
 from .manifest import Manifest
 from .newest_first import Log
-from .planning import Pending, pending
+from .planning import Pending, pending, replaces_all
 from .positions import lost
 from .progress import Progress
 from .scrubbing import Scrubber
@@ -142,7 +142,12 @@ class Asking:
             reason = str(lost(contract, self.area, {start.destination: position})) if position else ""
             return replace(_stored(start, state), position=position, reason=reason)
         todo = pending(destination, contract, self.area, self.registry, known=state, most=_MOST_SETS)
-        return _with(_stored(start, state), todo, staged, state, None if state else _loaded(destination, todo))
+        known = 0
+        if todo.plans and not todo.applied and (todo.more or replaces_all(todo.plans[0])):
+            # The queue replaces the whole table, or is long: it was not looked behind it.
+            known = state.position if state else _position(destination, contract)
+        load = None if state else _loaded(destination, todo)
+        return _with(_stored(start, state), todo, staged, state, known, load)
 
     def _judged(self, found: Standing, staged: Staged) -> Standing:
         """Return the standing with what the last run and the last validation have said."""
@@ -173,10 +178,11 @@ def _loaded(destination: Destination[Any, Any], todo: Pending) -> Load | None:
     return Load(done.committed_at, done.rows) if done and done.committed_at else None
 
 
-def _with(start: Standing, todo: Pending, staged: Staged, state: TableState | None, load: Load | None) -> Standing:
-    position = todo.applied.sequence if todo.applied else 0
-    if todo.plans and not todo.applied and state is not None and state.is_sure:
-        position = state.position  # the queue replaces the whole table, or is longer than was looked at
+def _with(
+    start: Standing, todo: Pending, staged: Staged, state: TableState | None, known: int, load: Load | None
+) -> Standing:
+    """Return a standing with what waits; `known` is the position of a destination of which no set was found."""
+    position = todo.applied.sequence if todo.applied else known
     return replace(
         start,
         position=position,

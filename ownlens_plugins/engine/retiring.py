@@ -79,10 +79,11 @@ def to_retire(
     """
     needed = first_needed(contract, manifests, noted)
     refused = open_rows(manifests)
+    # Not the newest applied one either: by it a destination is known to lack nothing between it and the sets that wait.
     old = [
         manifest
         for manifest in manifests[:-1]
-        if manifest.sequence <= applied and manifest.sequence < needed and manifest.staged_at < now - keep.sets
+        if manifest.sequence < applied and manifest.sequence < needed and manifest.staged_at < now - keep.sets
     ]
     # Numbers of quarantined rows are told by the manifest, so it stays with them.
     keeping = [one for one in old if one.sequence in refused and one.staged_at >= now - keep.quarantine]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from rich.console import Console
@@ -17,29 +17,44 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 # Columns: a narrower terminal gets the short form of the table.
 _WIDE = 110
 _NAME_WIDTH = 12
+# More tables of which the same is said share a line.
+_TOLD_ONE_BY_ONE = 3
 Cell = Callable[[Standing, datetime], str | Text]
 
 
-def print_standings(standings: Sequence[Standing], now: datetime) -> None:
+def print_standings(standings: Sequence[Standing], now: datetime, console: Console | None = None) -> None:
     """Print where tables stand; what is piped is not folded to the width of a terminal."""
-    console = Console(highlight=False)
+    console = console or Console(highlight=False)
     console = console if console.is_terminal else Console(highlight=False, width=170)
-    for one in standings:
-        if not one.well:
-            console.print(Text(f"✗ {_said(one)}", style="red"), soft_wrap=True)
+    for line in _troubles(standings):
+        console.print(Text(f"✗ {line}", style="red"), soft_wrap=True)
     console.print(_table(standings, now, console.width))
     for line in _sums(standings):
         console.print(Text(line, style="dim"), soft_wrap=True)
 
 
+def _troubles(standings: Sequence[Standing]) -> Iterator[str]:
+    """Yield what needs a person, one line for all tables of which the same is said."""
+    tables: defaultdict[str, list[str]] = defaultdict(list)
+    for one in standings:
+        if not one.well:
+            tables[_said(one)].append(one.table)
+    for said, names in tables.items():
+        if len(names) <= _TOLD_ONE_BY_ONE:
+            yield from (f"{name}: {said}" for name in names)
+        else:
+            yield f"{len(names)} tables ({', '.join(names[:_TOLD_ONE_BY_ONE])}, …): {said}"
+
+
 def _said(one: Standing) -> str:
-    where = f"{one.table}: {one.destination}: "
+    """Return what is wrong, without the name of the table."""
     if one.reason:
-        return one.reason if one.reason.startswith(f"{one.table}: ") else where + one.reason
+        reason = one.reason.removeprefix(f"{one.table}: ")
+        return reason if one.destination in reason else f"{one.destination}: {reason}"
     if one.behind:
         rows = f"{'more than ' if one.more else ''}{one.rows_behind:,} rows"
-        return f"{where}{one.behind:,} staged sets wait to be loaded, {rows}: run ownlens load"
-    return f"{where}no validation has passed what is there: the next ownlens load validates it"
+        return f"{one.destination}: staged sets wait to be loaded: {one.behind:,}, {rows}; run ownlens load"
+    return f"{one.destination}: no validation has passed what is there; the next ownlens load validates it"
 
 
 def _table(standings: Sequence[Standing], now: datetime, width: int) -> Table:

@@ -84,8 +84,7 @@ def _staged(asking: Asking, stores: Stores, contracts: Tables, pool: ThreadPoolE
 
 
 def _of_staging(asking: Asking, stores: Stores, contract: TableContract) -> Staged:
-    table, area = contract.table, asking.area
-    verdicts, last_loads = Verdicts(area), LastLoads(area)
+    table, area, last_loads = contract.table, asking.area, LastLoads(asking.area)
     try:
         log = area.log(table)
         return Staged(
@@ -93,7 +92,7 @@ def _of_staging(asking: Asking, stores: Stores, contract: TableContract) -> Stag
             area.noted(table),
             sum(map(len, open_rows(log).values())),
             area.staged_bytes(table, log[-1] if log else None),
-            {name: verdicts.read(table, name) for name in stores},
+            Verdicts(area).read_all(table, stores),
             {name: last_loads.read(table, name) for name in stores},
         )
     except Exception as error:

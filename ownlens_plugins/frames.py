@@ -13,6 +13,7 @@ import pyarrow as pa
 from .api import Destination, Window
 from .contracts import Extraction, TableContract, read_contracts
 from .engine.conforming import check_names, unreadable_name
+from .engine.last_loads import LastLoads
 from .engine.leaving_out import appends
 from .engine.manifest import Manifest
 from .engine.outcomes import LoadOutcome, Status
@@ -120,6 +121,7 @@ def load_frame(
             outcomes.append(load_table(destination, contract, area, registry))
         except Exception as error:
             outcomes.append(_failed(contract, destination, error, scrubber, errors))
+            LastLoads(area).failed(contract.table, destination.name, scrubber.line(error))
         finally:
             destination.close()
     return _report(contract, manifest, area, outcomes, errors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -32,6 +32,42 @@ class SupportsPosition(Protocol):
 
     def position(self, contract: TableContract) -> int:
         """Return the highest sequence that the ledger holds of a table, by one bounded read; 0 when it holds none.
+
+        Raises:
+            Retryable: not reachable now. Rejected: reached and refused.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """What a destination knows of a table without being asked for a certain load.
+
+    `position` is the highest sequence in its ledger, 0 being none, and `digest` that load's, empty when unknown.
+    `loaded_at`, `rows` (staged rows that it applied) and `seconds` tell of that load, and `bytes` is what the table's
+    visible rows take in the store. `is_sure` says that this is the table that its loads filled, with the rows that
+    they left: then every set up to `position` is applied here, and nobody need ask for each. `trouble` says in one
+    line, with the fix, why a load that does not replace the whole table would be refused.
+    """
+
+    position: int = 0
+    digest: str = ""
+    loaded_at: datetime | None = None
+    rows: int | None = None
+    seconds: float | None = None
+    bytes: int | None = None
+    is_sure: bool = False
+    trouble: str = ""
+
+
+@runtime_checkable
+class SupportsOverview(Protocol):
+    """A destination that can tell where many tables stand at once, with few requests and little reading."""
+
+    def overview(self, contracts: Sequence[TableContract]) -> Mapping[str, TableState]:
+        """Return the state of each table by name; only a table without loads may lack. Nothing is changed.
+
+        What is read must not grow with the number of past loads.
 
         Raises:
             Retryable: not reachable now. Rejected: reached and refused.

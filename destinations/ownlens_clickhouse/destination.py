@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
@@ -13,9 +13,9 @@ from ownlens_plugins import faults
 from ownlens_plugins.api import Destination, LoadPlan, LoadResult, LoadSession, new_attempt
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import OwnLensError, Rejected
-from ownlens_plugins.powers import Chore, SliceCounts, SqlValidationTarget, Upkeep
+from ownlens_plugins.powers import Chore, SliceCounts, SqlValidationTarget, TableState, Upkeep
 
-from . import adopting, attempts, covering, maintenance, reading, schema, settling, sql, staging
+from . import adopting, attempts, covering, maintenance, overview, reading, schema, settling, sql, staging
 from .attempts import Internal, parse
 from .client import Store
 from .config import ClickHouseConfig, ClickHouseOptions
@@ -56,6 +56,11 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         """Return the highest sequence that the ledger holds of a table; 0 when it holds none."""
         with reported(self.config, contract.table):
             return self._ledger.position(contract.table)
+
+    def overview(self, contracts: Sequence[TableContract]) -> Mapping[str, TableState]:
+        """Return where each table stands, by two statements."""
+        with reported(self.config, self.name):
+            return overview.overview(self._store, self._ledger, [contract.table for contract in contracts])
 
     def find_commit(self, plan: LoadPlan) -> LoadResult | None:
         target = self._target(plan)

@@ -16,9 +16,9 @@ from ownlens_plugins.api import Destination, LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import CommitUnknown, Rejected, Retryable
 from ownlens_plugins.faults import reach
-from ownlens_plugins.powers import Chore, SliceCounts, SqlValidationTarget, Upkeep
+from ownlens_plugins.powers import Chore, SliceCounts, SqlValidationTarget, TableState, Upkeep
 
-from . import adopting, kept, maintenance, sql
+from . import adopting, kept, maintenance, overview, sql
 from .applying import Applying
 from .catalog import tables_named
 from .columns import as_contract
@@ -131,6 +131,11 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
             self._database.commit(connection, context)
         reach("commit_sent")
         return result
+
+    def overview(self, contracts: Sequence[TableContract]) -> Mapping[str, TableState]:
+        """Return where each table stands, by two statements."""
+        tables = [contract.table for contract in contracts]
+        return overview.overview(self._database, self._ledger, self.config.db_schema, tables)
 
     def release(self, plan: LoadPlan) -> LoadResult | None:
         options = self._options(plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
+from typing import TYPE_CHECKING
 
 from ownlens_plugins.api import LoadPlan, TouchedSlice, new_attempt
 
@@ -11,12 +11,17 @@ from .config import PostgreSQLConfig
 from .connection import Connection
 from .counting import bounds
 
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
 # A reserved prefix: no contract can name a table like this.
 PREFIX = "_ownlens_validation_"
 
 
 def validation_url(config: PostgreSQLConfig) -> sa.URL:
     """Return the URL for SQLAlchemy, made from parts: its text form masks the password."""
+    import sqlalchemy as sa  # takes long to load, and only validations need it
+
     address = {"host": config.host} if config.is_socket else {}
     return sa.URL.create(
         "postgresql+psycopg",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,9 @@ from ownlens_plugins.api import Destination, LoadPlan, LoadResult, new_attempt
 from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import Rejected
 from ownlens_plugins.faults import reach
-from ownlens_plugins.powers import Chore, SliceCounts, Upkeep
+from ownlens_plugins.powers import Chore, SliceCounts, TableState, Upkeep
 
+from . import overview
 from .adopting import adopt
 from .bucket import Bucket
 from .config import S3Config, S3Options, lake_options
@@ -30,6 +32,7 @@ from .formats import replaced_table
 from .handles import Handles
 from .ledger import announce, attempts, logger
 from .maintenance import maintain_delta, maintain_files
+from .overview import state_of_delta, state_of_files
 from .paths import layout_of
 from .session import DeltaSession, FileSession, LakeSession
 
@@ -167,6 +170,19 @@ class S3Destination(Destination[S3Config, S3Options]):
             result = adopt(self.delta(plan.contract, options), plan, rows)
         reach("commit_sent")
         return result
+
+    def overview(self, contracts: Sequence[TableContract]) -> Mapping[str, TableState]:
+        """Return where each table stands, in whichever format it is."""
+        return overview.overview(contracts, self._state)
+
+    def _state(self, contract: TableContract) -> TableState:
+        options = S3Options.model_validate(contract.options_for(self.name))
+        with explained(contract.table, "look where it stands"):
+            delta, files = self.delta(contract, options), self.file_table(contract, options)
+            found = [state_of_delta(delta), state_of_files(files)]
+        mine, other = found if options.format == "delta" else found[::-1]
+        # Loads of another format than the contract's are told, but no load counts as done by them.
+        return mine if mine.position >= other.position else replace(other, is_sure=False)
 
     def maintain(self, upkeep: Upkeep) -> Sequence[Chore]:
         """Let old rows go, merge small files, and delete what no reader, no attempt and no ledger needs."""

@@ -183,13 +183,17 @@ class FileTable:
         """Tell whether somebody deleted or cut files of the table; those of a replaced manifest may be gone."""
         if manifest.sequence < position:
             return False
-        sizes = self.folder.sizes(file.path for file in manifest.files)
-        lost = sum(sizes.get(file.path) != file.bytes for file in manifest.files)
+        lost = self.lost(manifest)
         if lost == 0 or self.position() != position:
             return False  # all there, or a newer load has just cleared this one away
         of = f"{lost} of {len(manifest.files)} files of load {manifest.sequence}"
         logger.warning("%s: s3 lost %s; it is loaded again", self.contract.table, of)
         return True
+
+    def lost(self, manifest: Manifest) -> int:
+        """Return how many of a manifest's files are gone, or have another size."""
+        sizes = self.folder.sizes(file.path for file in manifest.files)
+        return sum(sizes.get(file.path) != file.bytes for file in manifest.files)
 
     def clear_replaced(self) -> None:
         """Delete the manifests below the current one, and the files that only they name. Files go first."""

@@ -1,6 +1,9 @@
-"""Options that take several names."""
+"""Options that choose tables and destinations."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -19,3 +22,23 @@ def names(_context: click.Context, _option: click.Parameter, values: tuple[str, 
     if [] in found:
         raise click.BadParameter("it names nothing; leave the option out for all")
     return [name for some in found for name in some]
+
+
+def selection(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose tables, by name, domain or preset, and destinations."""
+    options = (
+        click.option("--tables", multiple=True, callback=names, help=TABLES),
+        click.option("--domains", multiple=True, callback=names, help="Domains, separated by commas."),
+        click.option("--presets", multiple=True, callback=names, help="Presets, such as events."),
+        click.option(
+            "--destinations",
+            "--load-destinations",
+            "destinations",
+            multiple=True,
+            callback=names,
+            help="Destinations or aliases, separated by commas. Default: all of the profile.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,11 +1,12 @@
-"""Keep the embedded stack of a profile running while a command uses it."""
+"""Make a profile ready for a command: its embedded stack running, its connections filled in from blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import Profile, load_profile
 
 
@@ -20,3 +21,13 @@ def ready_profile(name: str, config: str | None) -> Iterator[Profile]:
 
     with running(Path(profile.embedded), contracts=Path(profile.contracts)):
         yield load_profile(name, file=config)
+
+
+def with_connections(settings: Profile, asked: Sequence[str], registry: Registry) -> Profile:
+    """Return the profile with what Prefect's blocks say of the asked destinations filled in; of all without any."""
+    if any("block" in connection for connection in settings.destinations.values()):
+        # Only then, because it starts Prefect.
+        from ownlens_flows.blocks import with_blocks
+
+        return with_blocks(settings, {}, registry, destinations=list(asked))
+    return settings

@@ -14,7 +14,7 @@ from ownlens_plugins.contracts import read_contracts
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import DEFAULT_PROFILE, Profile
 
-from .choosing import TABLES, names
+from .choosing import selection
 from .embedded import ready_profile
 from .logs import log_to
 from .orchestrator import start_prefect
@@ -32,17 +32,7 @@ STOPPED = {signal.name: 128 + signal for signal in (Signals.SIGINT, Signals.SIGT
 
 
 @click.command()
-@click.option("--tables", multiple=True, callback=names, help=TABLES)
-@click.option("--domains", multiple=True, callback=names, help="Domains, separated by commas.")
-@click.option("--presets", multiple=True, callback=names, help="Presets, such as events.")
-@click.option(
-    "--destinations",
-    "--load-destinations",
-    "destinations",
-    multiple=True,
-    callback=names,
-    help="Destinations or aliases, separated by commas. Default: all of the profile.",
-)
+@selection
 @click.option("--full-refresh", is_flag=True, help="Stage whole tables and replace what the destinations hold.")
 @click.option(
     "--sweep-deletes", is_flag=True, help="Also find rows that are gone, of tables with deletes: follow, by their keys."
@@ -127,7 +117,8 @@ def run_request(request: LoadRequest, settings: Profile, *, as_json: bool, as_fl
         130 or 143 when a signal stopped the run.
     """
     from ownlens_flows.configured import api_is_configured
-    from ownlens_flows.run import check_settings, destination_names, names_blocks, select_contracts
+    from ownlens_flows.run import check_settings, names_blocks, select_contracts
+    from ownlens_plugins.engine.connecting import destination_names
 
     registry = Registry()
     connections = {registry.resolve(name): config for name, config in settings.destinations.items()}

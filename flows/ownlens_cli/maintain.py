@@ -6,25 +6,30 @@ import json
 
 import click
 
-from ownlens_plugins.contracts import parents_first, read_contracts
+from ownlens_plugins.contracts import choose, parents_first, read_contracts
 from ownlens_plugins.engine.maintaining import Maintenance, succeeded
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import DEFAULT_PROFILE
 
-from .choosing import TABLES, names
-from .embedded import ready_profile
-from .status import chosen, with_connections
+from .choosing import selection
+from .embedded import ready_profile, with_connections
 
 
 @click.command()
-@click.option("--tables", multiple=True, callback=names, help=TABLES)
-@click.option("--destinations", multiple=True, callback=names, help="Destinations or aliases. Default: all.")
+@selection
 @click.option("--plan", "dry_run", is_flag=True, help="Say what would go, and change nothing.")
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Profile of ownlens.toml.")
 @click.option("--config", type=click.Path(dir_okay=False), help="Path of ownlens.toml.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(
-    tables: list[str], destinations: list[str], dry_run: bool, profile: str, config: str | None, as_json: bool
+    tables: list[str],
+    domains: list[str],
+    presets: list[str],
+    destinations: list[str],
+    dry_run: bool,
+    profile: str,
+    config: str | None,
+    as_json: bool,
 ) -> int:
     """Delete what is older than its contract keeps, merge small files, and drop what nobody needs any more.
 
@@ -33,7 +38,7 @@ def command(
     """
     registry = Registry()
     with ready_profile(profile, config) as settings:
-        contracts = parents_first(chosen(read_contracts(settings.contracts), tables))
+        contracts = parents_first(choose(read_contracts(settings.contracts), tables, domains, presets))
         connected = with_connections(settings, destinations, registry)
         with Maintenance.of(connected, registry, destinations, dry_run=dry_run) as maintenance:
             # Children before the parents that they reference.

@@ -13,7 +13,6 @@ from rich.text import Text
 from ownlens_flows.report import RunReport, totals
 from ownlens_plugins.engine.maintaining import Maintained
 from ownlens_plugins.engine.outcomes import LoadOutcome, Status
-from ownlens_plugins.engine.standing import Standing
 
 Cell = Text | str
 _MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "owed": ("?", "yellow"), "not run": ("·", "dim")}
@@ -114,18 +113,6 @@ def _totals(report: RunReport, name: str, outcomes: list[LoadOutcome]) -> Iterat
     passed = sum(1 for _, destination in report.validations if destination == name)
     failed = sum(1 for _, destination in report.invalid if destination == name)
     yield f"{passed} passed" + (f", {failed} failed" if failed else "")
-
-
-def standings_table(standings: Sequence[Standing]) -> Table:
-    """Return one line for each table and destination, those that need a person first, with the reason."""
-    right = ("set", "newest", "behind", "refused")
-    table = _table([("table", "left"), ("in", "left"), *((name, "right") for name in right), ("validation", "left")])
-    table.add_column("reason", overflow="fold")
-    for one in standings:
-        numbers = (f"{number:,}" for number in (one.position, one.newest, one.behind, one.refused))
-        validation = Text(one.validation, style="" if one.well else "red")
-        table.add_row(Text(one.table), Text(one.destination), *numbers, validation, Text(one.reason))
-    return table
 
 
 def chores_table(found: Sequence[Maintained]) -> Table:

@@ -20,7 +20,7 @@ from ownlens_plugins.errors import UnknownName
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import DEFAULT_PROFILE, Profile
 
-from .embedded import ready_profile
+from .embedded import ready_profile, with_connections
 
 # A terminal shows so much of a value; --json shows all of it.
 _WIDEST = 200
@@ -103,12 +103,7 @@ def _contract(settings: Profile, table: str) -> TableContract:
 @contextmanager
 def _inspection(settings: Profile) -> Iterator[Inspection]:
     registry = Registry()
-    if any("block" in connection for connection in settings.destinations.values()):
-        # Only then, because it starts Prefect.
-        from ownlens_flows.blocks import with_blocks
-
-        settings = with_blocks(settings, {}, registry, destinations=[])
-    with Inspection.of(settings, registry) as inspection:
+    with Inspection.of(with_connections(settings, [], registry), registry) as inspection:
         yield inspection
 
 

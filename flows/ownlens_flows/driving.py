@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from signal import Signals
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from ownlens_plugins.commands import load_command
 from ownlens_plugins.engine.outcomes import LoadOutcome, StageOutcome, Status
 from ownlens_plugins.engine.quarantining import refused_line
+from ownlens_plugins.engine.sources.source import Snapshot
 from ownlens_plugins.errors import Stopped, ValidationFailed
 
 from .closing import compare_stores, release_again
@@ -52,10 +53,23 @@ class Driver:
             {name: run.slots(name) for name in usable},
             run.validates,
         )
-        with run.source.snapshot() if usable else nullcontext() as run.snapshot:
+        with self._snapshot() if usable else nullcontext() as run.snapshot:
             self.report.held = run.snapshot.held if run.snapshot else ""
             self._run(schedule)
         return self.report
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Snapshot]:
+        """Open the source; that no table could be loaded is noted for each, as the error ends the run."""
+        with ExitStack() as open_until_the_end:
+            try:
+                snapshot = open_until_the_end.enter_context(self.run.source.snapshot())
+            except Exception as error:
+                for contract in self.run.contracts:
+                    for name in set(self.run.destinations) - set(self.run.unreachable):
+                        self.run.last_loads.failed(contract.table, name, self.run.scrubber.line(error))
+                raise
+            yield snapshot
 
     def _run(self, schedule: Schedule) -> None:
         try:
@@ -206,6 +220,7 @@ class Driver:
             if key not in self.report.outcomes:
                 reason = f"{step.table}: {step.destination}: not loaded, because its parent {parent} was not"
                 self.report.outcomes[key] = LoadOutcome(*key, Status.SKIPPED, error=reason)
+                self.run.last_loads.failed(*key, reason)
                 self.run.observe("failed", step.table, step.destination, reason)
 
     def _stopped(self, table: str, destination: str) -> None:
@@ -214,6 +229,7 @@ class Driver:
 
     def _failed(self, table: str, destination: str, reason: str) -> None:
         self.report.outcomes[table, destination] = LoadOutcome(table, destination, Status.FAILED, error=reason)
+        self.run.last_loads.failed(table, destination, reason)
         self.run.observe("failed", table, destination, reason)
 
 

@@ -14,9 +14,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import BaseModel, ConfigDict, Field
 
-from ownlens_plugins.contracts import TableContract, parents_first, read_contracts
+from ownlens_plugins.contracts import TableContract, choose, parents_first, read_contracts
 from ownlens_plugins.engine.maintaining import Maintained, Maintenance
-from ownlens_plugins.errors import UnknownName
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import load_profile
 
@@ -54,10 +53,7 @@ def maintain_tables(request: MaintainRequest = EVERYTHING) -> State[Any]:
     profile = load_profile(request.profile, file=request.config)
     profile = with_blocks(profile, request.blocks, registry, destinations=request.destinations)
     contracts = read_contracts(profile.contracts)
-    for table in request.tables:
-        if table not in contracts:
-            raise UnknownName("table", table, contracts)
-    chosen = [contract for name, contract in contracts.items() if not request.tables or name in request.tables]
+    chosen = choose(contracts, request.tables)
     with (
         Maintenance.of(profile, registry, request.destinations, dry_run=request.plan) as maintenance,
         _shared(maintenance, contracts) as key,

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ownlens_plugins.api import Destination
-from ownlens_plugins.contracts import PRESETS, TableContract, parents_first, read_contracts
+from ownlens_plugins.contracts import TableContract, choose, parents_first, read_contracts
+from ownlens_plugins.engine.connecting import destination_names
+from ownlens_plugins.engine.last_loads import LastLoads
 from ownlens_plugins.engine.positions import Positions
 from ownlens_plugins.engine.recovering import Recovery
 from ownlens_plugins.engine.scrubbing import Scrubber, secrets_of
@@ -22,9 +24,7 @@ from ownlens_plugins.errors import (
     ContractInvalid,
     OwnLensError,
     Retryable,
-    SettingsInvalid,
     Stopped,
-    UnknownName,
 )
 from ownlens_plugins.powers import SupportsCheck
 from ownlens_plugins.registry import Registry
@@ -60,10 +60,14 @@ class LoadRun:
     positions: Positions
     observe: Observer = ignore
     snapshot: Snapshot | None = None
+    last_loads: LastLoads = field(init=False)
     unreachable: dict[str, str] = field(default_factory=dict)
     stop: Stop = field(default_factory=Stop)
     _busy: int = 0
     _idle: threading.Condition = field(default_factory=threading.Condition)
+
+    def __post_init__(self) -> None:
+        self.last_loads = LastLoads(self.area)
 
     @property
     def validates(self) -> bool:
@@ -172,43 +176,7 @@ def select_contracts(contracts: Mapping[str, TableContract], request: LoadReques
     Raises:
         UnknownName: a table, domain or preset that no contract has.
     """
-    domains = {contract.domain for contract in contracts.values()}
-    _check_names("table", request.tables, contracts)
-    _check_names("domain", request.domains, domains)
-    _check_names("preset", request.presets, PRESETS)
-    everything = not (request.tables or request.domains or request.presets)
-    chosen = [
-        contract
-        for contract in contracts.values()
-        if everything
-        or contract.table in request.tables
-        or contract.domain in request.domains
-        or contract.preset in request.presets
-    ]
-    return parents_first(chosen)
-
-
-def _check_names(kind: str, names: Sequence[str], known: Any) -> None:
-    for name in names:
-        if name not in known:
-            raise UnknownName(kind, name, known)
-
-
-def destination_names(asked: Sequence[str], connections: Mapping[str, Any], registry: Registry) -> list[str]:
-    """Return the destination names for names or aliases, each once; all that have connections when none are asked for.
-
-    Raises:
-        UnknownName: not installed. SettingsInvalid: the profile has no connection for it.
-    """
-    names = list(dict.fromkeys(registry.resolve(name) for name in asked)) or list(connections)
-    for name in names:
-        if name not in connections:
-            raise SettingsInvalid(
-                f"{name}: the profile has no connection for this destination; add [profiles.NAME.destinations.{name}]"
-            )
-    if not names:
-        raise SettingsInvalid("the profile has no destinations; add [profiles.NAME.destinations.s3] or another")
-    return names
+    return parents_first(choose(contracts, request.tables, request.domains, request.presets))
 
 
 def check_settings(profile: Profile, connections: Mapping[str, Mapping[str, Any]], registry: Registry) -> None:

@@ -1,5 +1,6 @@
 """Contracts: what OwnLens knows about each table, and how it is read."""
 
+from .choosing import choose
 from .columns import Column, Kind, LogicalType, parse_type
 from .contract import ContractDocument, Reference, TableContract
 from .presets import PRESETS, Extraction, Preset, Strategy
@@ -18,6 +19,7 @@ __all__ = [
     "Reference",
     "Strategy",
     "TableContract",
+    "choose",
     "contract_from",
     "holds_all",
     "parents_first",

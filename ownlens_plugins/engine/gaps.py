@@ -13,13 +13,13 @@ from ..errors import Rejected, StagedSetChanged
 from ..powers import SupportsPosition
 from .forgotten import Lacking, lacking
 from .manifest import Manifest
-from .staging import StagingArea
+from .staged_log import StagedLog
 
 
 def require_no_gap(
     destination: Destination[Any, Any],
     contract: TableContract,
-    area: StagingArea,
+    area: StagedLog,
     last: int,
     missing: Sequence[Manifest],
 ) -> None:

@@ -16,8 +16,9 @@ from ..errors import OwnLensError
 from ..powers import SupportsKeptRows
 from ..registry import Registry
 from ..settings import Profile
+from .connecting import opened
 from .quarantining import KeptRow, kept_rows, open_rows
-from .scrubbing import Scrubber, secrets_of
+from .scrubbing import Scrubber
 from .staging import StagingArea
 
 REFUSED, UNPUBLISHED = "refused", "not published"
@@ -63,14 +64,9 @@ class Inspection:
     @contextmanager
     def of(settings: Profile, registry: Registry) -> Iterator[Inspection]:
         """Open the staging area and the destinations of a profile."""
-        made = {name: registry.create(name, given) for name, given in _connections(settings, registry).items()}
-        keepers = {name: store for name, store in made.items() if isinstance(store, SupportsKeptRows)}
-        secrets = [*secrets_of(settings), *secrets_of({name: store.config for name, store in made.items()})]
-        try:
-            yield Inspection(StagingArea(settings.staging, registry), keepers, Scrubber(secrets))
-        finally:
-            for store in made.values():
-                store.close()
+        with opened(settings, registry) as found:
+            keepers = {name: store for name, store in found.stores.items() if isinstance(store, SupportsKeptRows)}
+            yield Inspection(StagingArea(settings.staging, registry), keepers, found.scrubber)
 
     def summaries(self, contract: TableContract) -> Iterator[Summary]:
         """Yield a summary for each place that has refused rows of a table."""
@@ -132,10 +128,6 @@ class Inspection:
         except OwnLensError as error:
             line = self.scrubber.line(error)
             self.unreachable.append(line if name in line else f"{name}: {line}")
-
-
-def _connections(settings: Profile, registry: Registry) -> dict[str, Mapping[str, Any]]:
-    return {registry.resolve(given): values for given, values in settings.destinations.items()}
 
 
 def _counted(row: KeptRow, reasons: Counter[str]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,18 +11,18 @@ from typing import Any
 
 from ..api import Destination
 from ..contracts import TableContract
-from ..errors import OwnLensError, SettingsInvalid
+from ..errors import OwnLensError
 from ..powers import Chore, SupportsMaintenance, Upkeep
 from ..registry import Registry
 from ..settings import Profile
+from .connecting import Stores, opened
 from .planning import pending
 from .retiring import KeepFor, Retiring, retire, to_retire
-from .scrubbing import Scrubber, secrets_of
+from .scrubbing import Scrubber
 from .staging import StagingArea
 
 logger = logging.getLogger("ownlens.maintain")
 STAGING = "staging"
-Stores = Mapping[str, Destination[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,26 +70,12 @@ class Maintenance:
         Raises:
             UnknownName: not installed. SettingsInvalid: the profile has no connection for it.
         """
-        connections = {registry.resolve(name): given for name, given in settings.destinations.items()}
-        asked = list(dict.fromkeys(map(registry.resolve, destinations))) or list(connections)
-        if lacking := [name for name in asked if name not in connections]:
-            raise SettingsInvalid(f"{lacking[0]}: the profile has no connection for this destination")
-        stores = {name: registry.create(name, connections[name]) for name in asked}
-        secrets = [*secrets_of(settings), *secrets_of({name: store.config for name, store in stores.items()})]
         keep = KeepFor(timedelta(days=settings.staging_keep_days), timedelta(days=settings.quarantine_keep_days))
-        try:
+        area = StagingArea(settings.staging, registry)
+        with opened(settings, registry, destinations) as found:
             yield Maintenance(
-                stores,
-                StagingArea(settings.staging, registry),
-                registry,
-                keep,
-                Scrubber(secrets),
-                complete=set(asked) == set(connections),
-                dry_run=dry_run,
+                found.stores, area, registry, keep, found.scrubber, complete=found.complete, dry_run=dry_run
             )
-        finally:
-            for store in stores.values():
-                store.close()
 
     def maintain(self, contract: TableContract) -> list[Maintained]:
         """Maintain one table: staging first, as the ledgers may then forget what is staged no longer."""

@@ -41,7 +41,8 @@ class Manifest:
 
     So that later runs need not read all sets: `previous` is the number of the set that this one followed, 0 being none;
     `recent` are earlier sets of which a look-back to `recent_from` may meet rows again, all others being older; and
-    `unsettled` are the rows of all quarantines up to here that are still refused. Sets of older versions tell neither.
+    `unsettled` are the rows of all quarantines up to here that are still refused. `log_bytes` are those of the parts of
+    all sets that were ever staged up to here. Sets of older versions tell none of these.
     """
 
     table: str
@@ -79,6 +80,7 @@ class Manifest:
     recent_from: datetime | None = None
     unsettled: Spans | None = None
     only: tuple[str, ...] | None = None
+    log_bytes: int | None = None
 
     def is_for(self, destination: str) -> bool:
         """Tell whether a destination loads this set."""

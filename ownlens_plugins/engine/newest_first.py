@@ -6,6 +6,7 @@ all earlier ones, its manifest carries (`recent`, `unsettled`).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import overload
 
@@ -21,7 +22,7 @@ class Log(Sequence[Manifest]):
     """
 
     def __init__(self, newest: Manifest | None, read: Read) -> None:
-        self._read = read
+        self._read, self._lock = read, threading.Lock()
         self._found = [] if newest is None else [newest]  # the newest first
         self._rest = iter(()) if newest is None else self._walk(newest)
 
@@ -39,7 +40,7 @@ class Log(Sequence[Manifest]):
         """Return the log of some of these sets, which reads no further back than it is asked."""
         log = Log(None, self.numbered)
         log._rest = filter(keep, reversed(self))
-        log._look_further()
+        log._reaches(0)
         return log
 
     def for_all(self) -> Log:
@@ -54,13 +55,17 @@ class Log(Sequence[Manifest]):
 
     def __reversed__(self) -> Iterator[Manifest]:
         number = 0
-        while number < len(self._found) or self._look_further():
+        while self._reaches(number):
             yield self._found[number]
             number += 1
 
-    def _look_further(self) -> bool:
-        if (found := next(self._rest, None)) is not None:
-            self._found.append(found)
+    def _reaches(self, number: int) -> bool:
+        # Where all tables stand is asked by several threads, which share a table's log.
+        with self._lock:
+            if number < len(self._found):
+                return True
+            if (found := next(self._rest, None)) is not None:
+                self._found.append(found)
         return found is not None
 
     def numbered(self, sequence: int) -> Manifest | None:

@@ -10,25 +10,38 @@ from ..api import Covers, Destination, LoadPlan
 from ..commands import refresh_options
 from ..contracts import Column, LogicalType, Strategy, TableContract, holds_all, parse_type
 from ..errors import Rejected
+from ..powers import TableState
 from ..registry import Registry
 from .gaps import require_no_gap
 from .manifest import Manifest
 from .positions import refuse_if_ahead
-from .staging import StagingArea
+from .staged_log import StagedLog
 
 
 @dataclass(frozen=True)
 class Pending:
-    """The plans that a destination has not applied, oldest first, and the newest one that it has."""
+    """The plans that a destination has not applied, oldest first, and the newest one that it has.
+
+    There are `more` plans, older ones, where no more were asked for.
+    """
 
     plans: tuple[LoadPlan, ...]
     applied: LoadPlan | None
+    more: bool = False
 
 
 def pending(
-    destination: Destination[Any, Any], contract: TableContract, area: StagingArea, registry: Registry
+    destination: Destination[Any, Any],
+    contract: TableContract,
+    area: StagedLog,
+    registry: Registry,
+    *,
+    known: TableState | None = None,
+    most: int | None = None,
 ) -> Pending:
     """Ask a destination how far it has come in a table's log of staged sets.
+
+    With a `known` state that is sure it is not asked for each set. No more than the newest `most` plans are made.
 
     Raises:
         Rejected: sets that are still to be loaded were staged under a contract that no longer fits, or the destination
@@ -43,9 +56,9 @@ def pending(
         if not manifest.is_for(destination.name):
             continue
         plan = plan_load(destination, contract, manifest, area, registry)
-        if destination.find_commit(plan):
+        if _is_applied(destination, plan, known):
             if not missing:
-                refuse_if_ahead(destination, contract, area, log[-1])
+                refuse_if_ahead(destination, contract, area, log[-1], known.position if known else None)
             _refuse_outdated(contract, outdated)
             return Pending(tuple(missing), plan)
         if manifest.retired:
@@ -55,16 +68,27 @@ def pending(
             outdated[manifest.sequence] = reasons
         missing.insert(0, plan)
         lacked.append(manifest)
-        if _replaces_all(plan):  # all that older sets could bring
+        if replaces_all(plan):  # all that older sets could bring
             before = 0
             break
+        if len(missing) == most:
+            return Pending(tuple(missing), None, more=True)
     if before:
         require_no_gap(destination, contract, area, before, lacked)
     _refuse_outdated(contract, outdated)
     return Pending(tuple(missing), None)
 
 
-def _replaces_all(plan: LoadPlan) -> bool:
+def _is_applied(destination: Destination[Any, Any], plan: LoadPlan, known: TableState | None) -> bool:
+    if known is not None and known.is_sure:
+        is_other = plan.sequence == known.position and known.digest not in ("", plan.digest)
+        if not is_other:  # else the destination says in its own words that it holds another set of that number
+            return plan.sequence <= known.position
+    return destination.find_commit(plan) is not None
+
+
+def replaces_all(plan: LoadPlan) -> bool:
+    """Tell whether a load leaves nothing of what older sets could bring."""
     return plan.strategy is Strategy.OVERWRITE or (plan.covers == Covers() and plan.strategy is Strategy.UPSERT)
 
 
@@ -72,7 +96,7 @@ def plan_load(
     destination: Destination[Any, Any],
     contract: TableContract,
     manifest: Manifest,
-    area: StagingArea,
+    area: StagedLog,
     registry: Registry,
 ) -> LoadPlan:
     """Return the plan that loads one staged set into one destination.

@@ -98,8 +98,13 @@ def begin(
         return 0
     if log.latest(contract.table) is not None:
         raise Retryable(f"{contract.table}: another run staged its first set at the same time; run it again")
+    raise lost(contract, log, found, fix)
+
+
+def lost(contract: TableContract, log: StagedLog, found: Mapping[str, int], fix: str | None = None) -> Rejected:
+    """Return the error for a table of which destinations hold loads (their newest ones), and the log no sets."""
     held = ", ".join(f"{name} (load {position})" for name, position in found.items() if position)
-    raise Rejected(
+    return Rejected(
         f"{contract.table}: {log.uri} has no staged sets of this table, and these destinations hold loads of it: "
         f"{held}; the sets are lost, or belong to another profile: {_fix(contract.table, fix)}"
     )
@@ -110,16 +115,23 @@ def _fix(table: str, said: str | None) -> str:
 
 
 def refuse_if_ahead(
-    destination: Destination[Any, Any], contract: TableContract, log: StagedLog, newest: Manifest
+    destination: Destination[Any, Any],
+    contract: TableContract,
+    log: StagedLog,
+    newest: Manifest,
+    position: int | None = None,
 ) -> None:
     """Refuse a destination that seems to hold the newest set, because its loads of other sets have greater numbers.
+
+    It is asked for its newest load, unless that `position` is given.
 
     Raises:
         Rejected: it was loaded from another log, which this one cannot bring up to date.
     """
-    if not isinstance(destination, SupportsPosition):
-        return
-    position = destination.position(contract)
+    if position is None:
+        if not isinstance(destination, SupportsPosition):
+            return
+        position = destination.position(contract)
     if position <= newest.sequence:
         return
     latest = log.latest(contract.table)

@@ -80,10 +80,11 @@ def to_retire(
     """
     needed = first_needed(contract, manifests, noted)
     refused = open_rows(manifests)
+    # Not the newest applied one either: by it a destination is known to lack nothing between it and the sets that wait.
     old = [
         manifest
         for manifest in manifests[:-1]
-        if manifest.sequence <= applied and manifest.sequence < needed and manifest.staged_at < now - keep.sets
+        if manifest.sequence < applied and manifest.sequence < needed and manifest.staged_at < now - keep.sets
     ]
     # Numbers of quarantined rows are told by the manifest, so it stays with them.
     keeping = [one for one in old if one.sequence in refused and one.staged_at >= now - keep.quarantine]
@@ -128,6 +129,8 @@ def retire(area: StagingArea, contract: TableContract, retiring: Retiring) -> No
             store.delete(part.uri)
     for name in left_over(store, area, table):
         store.remove(f"{folder_of(table)}/{name}")
+    if retiring.whole or retiring.parts:
+        area.note_gone(table)
 
 
 def left_over(store: ObjectFolder, area: StagingArea, table: str) -> list[str]:

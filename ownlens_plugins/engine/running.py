@@ -13,6 +13,7 @@ from ..contracts import Extraction, Strategy, TableContract
 from ..errors import Rejected, Retryable
 from ..powers import SupportsCounting, SupportsQuarantine
 from ..registry import Registry
+from .last_loads import LastLoads
 from .loading import load
 from .manifest import Manifest
 from .outcomes import LoadOutcome, StageOutcome, summed
@@ -171,7 +172,9 @@ def load_table(
         Verdicts(area).withdraw(contract.table, destination.name, 1)
     newest = todo.plans[-1] if todo.plans else todo.applied
     outcome = summed(contract.table, destination.name, done, seconds=time.monotonic() - started)
-    return replace(outcome, position=newest.sequence if newest else 0)
+    outcome = replace(outcome, position=newest.sequence if newest else 0)
+    LastLoads(area).ended_well(outcome)
+    return outcome
 
 
 def _refuse_to_empty(destination: Destination[Any, Any], plan: LoadPlan) -> None:

@@ -92,6 +92,36 @@ class StagedLog:
         with self._explained(table, "remember the sets that go"):
             self._folder.put(_forgotten_name(table), content)
 
+    def check(self) -> None:
+        """Reach the staging area.
+
+        Raises:
+            Retryable, Rejected: it cannot be read now.
+        """
+        with explained(f"{self.uri}: staging could not be reached") if is_s3(self.uri) else nullcontext():
+            self._folder.read("newest")
+
+    def ever_staged(self, table: str, newest: Manifest | None) -> int:
+        """Return the bytes of the parts of all sets that were ever staged, given the newest."""
+        if newest is None:
+            return 0
+        if newest.log_bytes is None:  # of an older version
+            return sum(manifest.bytes for manifest in self.manifests(table))
+        return newest.log_bytes
+
+    def staged_bytes(self, table: str, newest: Manifest | None) -> int:
+        """Return the bytes of the parts that are staged, given the newest set; no other manifest is read."""
+        with self._explained(table, "look how much is staged"):
+            gone = self._folder.read(_gone_name(table))
+            return max(0, self.ever_staged(table, newest) - int(gone or 0))
+
+    def note_gone(self, table: str) -> None:
+        """Note how many of the bytes that were ever staged are there no more, after sets have left."""
+        manifests = self.manifests(table)
+        staged = sum(manifest.bytes for manifest in manifests if not manifest.retired)
+        gone = self.ever_staged(table, manifests[-1] if manifests else None) - staged
+        self._folder.put(_gone_name(table), str(max(0, gone)).encode())
+
     def _explained(self, table: str, doing: str) -> AbstractContextManager[None]:
         return explained(f"{table}: staging could not {doing}") if is_s3(self.uri) else nullcontext()
 
@@ -147,6 +177,10 @@ def _hint_name(table: str) -> str:
 
 def _forgotten_name(table: str) -> str:
     return f"{folder_of(table)}/forgotten.json"
+
+
+def _gone_name(table: str) -> str:
+    return f"{folder_of(table)}/gone"
 
 
 def _progress_name(table: str) -> str:

@@ -276,7 +276,11 @@ class StagingArea(StagedLog):
             only=request.only,
             **_recent(request),
         )
-        manifest = replace(manifest, unsettled=spans(open_after(open_rows(log), manifest)))
+        manifest = replace(
+            manifest,
+            unsettled=spans(open_after(open_rows(log), manifest)),
+            log_bytes=self.ever_staged(contract.table, latest) + manifest.bytes,
+        )
         name = manifest_name(contract.table, sequence)
         if self._folder.create(name, manifest.to_json()):
             self._hint(contract.table, sequence)

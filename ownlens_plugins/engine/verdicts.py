@@ -8,7 +8,7 @@ or the validation failed. The next run validates all of it together, also when i
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from ..registry import Registry
 from ..storage import is_s3, object_folder
 from .outcomes import LoadOutcome, covering
 from .planning import plan_load
-from .staging import StagingArea
+from .staged_log import StagedLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Verdict:
 class Verdicts:
     """The records of one staging area. Safe to use from several threads and processes: the newest set's word counts."""
 
-    def __init__(self, area: StagingArea) -> None:
+    def __init__(self, area: StagedLog) -> None:
         self._uri = area.uri
         self._folder = object_folder(area.uri)
 
@@ -53,11 +53,22 @@ class Verdicts:
             Retryable: the staging area cannot be asked now.
         """
         with self._explained(table):
-            names = self._folder.list(_place(table, destination))
-            # Of two words that were given at once, the one that owes more counts.
-            return min(
-                map(self._verdict, _newest(names)), key=lambda word: (word.passed, -word.failed), default=Verdict()
-            )
+            return self._of(self._folder.list(_place(table, destination)))
+
+    def read_all(self, table: str, destinations: Iterable[str]) -> dict[str, Verdict]:
+        """Return what is known of a table in each destination, by one list.
+
+        Raises:
+            Retryable: the staging area cannot be asked now.
+        """
+        with self._explained(table):
+            names = self._folder.list(f"{_segment(table)}/validated")
+            places = {name: f"{_place(table, name)}/" for name in destinations}
+            return {name: self._of([one for one in names if one.startswith(at)]) for name, at in places.items()}
+
+    def _of(self, names: Sequence[str]) -> Verdict:
+        # Of two words that were given at once, the one that owes more counts.
+        return min(map(self._verdict, _newest(names)), key=lambda word: (word.passed, -word.failed), default=Verdict())
 
     def _verdict(self, name: str) -> Verdict:
         if (content := self._folder.read(name)) is None:
@@ -102,7 +113,7 @@ class Verdicts:
 def unvalidated(
     destination: Destination[Any, Any],
     contract: TableContract,
-    area: StagingArea,
+    area: StagedLog,
     registry: Registry,
     outcome: LoadOutcome,
 ) -> tuple[LoadPlan, LoadResult | None]:

@@ -17,8 +17,10 @@ import pytest
 from ownlens_plugins.engine.outcomes import LoadOutcome, Status
 from ownlens_plugins.engine.positions import Positions
 from ownlens_plugins.engine.running import load_table, stage_table
+from ownlens_plugins.engine.scrubbing import Scrubber
 from ownlens_plugins.engine.staging import StagingArea
-from ownlens_plugins.engine.standing import standing
+from ownlens_plugins.engine.standing import Asking
+from ownlens_plugins.engine.surveying import survey
 from ownlens_plugins.errors import Rejected, Retryable, StagedSetChanged
 from ownlens_plugins.registry import GROUP, Registry
 
@@ -216,12 +218,12 @@ def test_the_status_says_that_a_destination_was_loaded_from_other_sets(
 ) -> None:
     write(folder, 1)
     run(folder, area, EVENTS, {})
-    assert standing(sqlite, EVENTS, area, Registry(_entries()), validates=False).behind == 1
+    asking = Asking(area, Registry(_entries()), Scrubber([]), validates=False)
+    assert survey(asking, {"sqlite": sqlite}, [EVENTS])[0].behind == 1
     other = StagingArea(str(tmp_path / "other"), Registry())
     run(folder, other, EVENTS, {"sqlite": sqlite})
     run(folder, other, EVENTS, {"sqlite": sqlite}, full_refresh=True)
-    with pytest.raises(Rejected, match="sqlite holds load 2, and the newest staged set"):
-        standing(sqlite, EVENTS, area, Registry(_entries()), validates=False)
+    assert "sqlite holds load 2, and the newest staged set" in survey(asking, {"sqlite": sqlite}, [EVENTS])[0].reason
 
 
 def test_two_full_refreshes_of_a_lost_log_end_as_one_after_the_other(

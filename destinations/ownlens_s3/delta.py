@@ -48,8 +48,8 @@ from .stats import count_rows
 from .streaming import COMMIT_ONLY, write_rows
 
 _PREPARE_TRIES = 10
-# Maintenance deletes the files of versions that are older than a week, so older entries of the log are of no use: and in
-# a local folder each open lists them all. Whoever wants them sets the property to more; it is not set again.
+# Maintenance deletes the files of versions that are older than a week, so older entries of the log are of no use, and
+# in a local folder each open lists them all. Whoever wants them sets the property to more; it is not set again.
 LOG_RETENTION, LOG_KEPT_DAYS = "delta.logRetentionDuration", 7
 
 

@@ -163,7 +163,7 @@ def _counted_in_bucket(
 
 @pytest.mark.parametrize("by", ["maintenance", "loads"])
 def test_log_files_older_than_a_week_go(tmp_path: Path, by: str) -> None:
-    """As long as the files of old versions stay. Loads look for them at every hundredth version, as the whole log is listed for it."""
+    """As the files of old versions do. Loads look at every hundredth version, as the whole log is listed for it."""
     loader = with_history(tmp_path, "append", 120)
     log = tmp_path / "lake/tests/samples/_delta_log"
     old = time.time() - 8 * 86_400

@@ -75,8 +75,10 @@ class ClickHouseWriter:
         return replace(self.label, role=f"p{secrets.token_hex(4)}")
 
     def _is_over(self) -> bool:
-        # Only the process that opened the attempt knows; elsewhere the rows stay in a table that nobody commits.
-        return self.label.pid == os.getpid() and not attempts.is_live(self.label.attempt)
+        # Only the process that opened the attempt knows; elsewhere the rows stay in a table that nobody commits. On
+        # another machine, above all in a container, another process may have the same number.
+        here = self.label.host == attempts.host_token() and self.label.pid == os.getpid()
+        return here and not attempts.is_live(self.label.attempt)
 
 
 def writer_for(plan: LoadPlan, config: ClickHouseConfig, blueprint: Blueprint, label: Internal) -> ClickHouseWriter:

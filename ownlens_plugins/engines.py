@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from .api import StrictModel
+from .contracts.presets import Engine as Engine
 
 DEFAULT_JARS = "~/.cache/ownlens/spark"
 DEFAULT_THRESHOLD = "1 GB"
@@ -28,14 +28,6 @@ FIXED = {
     "spark.sql.ansi.enabled": "true",
     "spark.sql.storeAssignmentPolicy": "ANSI",
 }
-
-
-class Engine(StrEnum):
-    """`auto` decides for each load by its size."""
-
-    AUTO = "auto"
-    LOCAL = "local"
-    SPARK = "spark"
 
 
 class Threshold(StrictModel):

@@ -118,8 +118,8 @@ class SpreadWriter:
             raise
         if sent != part.rows:
             raise Rejected(
-                f"{self.plan.table}: a part for postgresql has {sent} rows and not {part.rows}; the staged set is damaged: "
-                f"load it anew with {refresh_options(self.plan.table)}"
+                f"{self.plan.table}: a part for postgresql has {sent} rows and not {part.rows}; the staged set is "
+                f"damaged: load it anew with {refresh_options(self.plan.table)}"
             )
 
 

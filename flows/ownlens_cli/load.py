@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ownlens_plugins.contracts import read_contracts
+from ownlens_plugins.engines import Engine
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import DEFAULT_PROFILE, Profile
 
@@ -40,6 +41,9 @@ STOPPED = {signal.name: 128 + signal for signal in (Signals.SIGINT, Signals.SIGT
     "--sweep-deletes", is_flag=True, help="Also find rows that are gone, of tables with deletes: follow, by their keys."
 )
 @click.option("--source-moved", is_flag=True, help="Go on after staged sets of another source: the database has moved.")
+@click.option(
+    "--engine", type=click.Choice(["auto", "local", "spark"]), help="Who writes: this process, Spark, or by size."
+)
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Profile of ownlens.toml.")
 @click.option("--config", type=click.Path(dir_okay=False), help="Path of ownlens.toml.")
 @click.option("--no-validate", is_flag=True, help="Do not run the expectations after the loads.")
@@ -52,6 +56,7 @@ def command(
     full_refresh: bool,
     sweep_deletes: bool,
     source_moved: bool,
+    engine: str | None,
     profile: str,
     config: str | None,
     no_validate: bool,
@@ -68,6 +73,7 @@ def command(
         full_refresh=full_refresh,
         sweep_deletes=sweep_deletes,
         source_moved=source_moved,
+        engine=Engine(engine) if engine else None,
         profile=profile,
         config=config,
         validate_loads=False if no_validate else None,

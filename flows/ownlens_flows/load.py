@@ -80,6 +80,7 @@ def _driven(run: LoadRun) -> RunReport:
     key = uuid4().hex
     with shared(key, run):
         _warm_up(run)
+        run.workers.warm_up(run.contracts)
         check_destinations(run)
         return Driver(run, key).drive()
 

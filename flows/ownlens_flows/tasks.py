@@ -100,7 +100,7 @@ def _stage(key: str, table: str) -> StageOutcome:
 def _load(key: str, table: str, destination: str) -> LoadOutcome:
     run = current(key)
     with _scrubbed(run, table, destination):
-        outcome = load_table(run.destinations[destination], run.contract(table), run.area, run.registry)
+        outcome = load_table(run.destinations[destination], run.contract(table), run.area, run.registry, run.workers)
         if run.owes_validation:
             passed = Verdicts(run.area).read(table, destination).passed
             outcome = replace(outcome, owed=passed < outcome.position)

@@ -162,21 +162,21 @@ def _executors(session: Any, config: SparkConfig) -> tuple[str, ...]:
     """
     answers: list[Any] = []
     errors: list[BaseException] = []
-    thread = threading.Thread(target=_ask, args=(session, answers, errors), daemon=True)
+    operations = sessions.Operations.of(session, config, _TAG)
+    thread = threading.Thread(target=_ask, args=(operations, answers, errors), daemon=True)
     thread.start()
     thread.join(config.start_timeout)
     if thread.is_alive():
-        session.interruptTag(_TAG)
+        operations.interrupt()
         raise _nobody(config)
     if errors:
         raise translate(errors[0], "spark check", "run a task on an executor")
     return tuple(sorted({f"{row['python']}, ownlens {row['ownlens']}" for row in answers}))
 
 
-def _ask(session: Any, answers: list[Any], errors: list[BaseException]) -> None:
+def _ask(operations: sessions.Operations, answers: list[Any], errors: list[BaseException]) -> None:
     try:
-        session.addTag(_TAG)
-        answers += session.range(0, 2, 1, 2).mapInArrow(Probe(), _ANSWER).collect()
+        answers += operations.tagged().range(0, 2, 1, 2).mapInArrow(Probe(), _ANSWER).collect()
     except BaseException as error:
         errors.append(error)
 

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -120,6 +121,34 @@ def running(config: SparkConfig) -> Iterator[Any]:
         yield session
     finally:
         stop(session)
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The operations of one load, which can be interrupted without those of others."""
+
+    session: Any
+    tag: str
+    by_tag: bool
+
+    @classmethod
+    def of(cls, session: Any, config: SparkConfig, tag: str) -> Operations:
+        # Without Connect, Spark 4 finds the operations of a tag only from the thread that gave it: interruptTag of
+        # another one does nothing. A session of its own shares all that is costly, and can be interrupted as a whole.
+        by_tag = config.remote is not None
+        return cls(session if by_tag else session.newSession(), tag, by_tag)
+
+    def tagged(self) -> Any:
+        """Return the session for operations that this thread begins."""
+        self.session.addTag(self.tag)
+        return self.session
+
+    def interrupt(self) -> None:
+        """End the operations, from any thread."""
+        try:
+            self.session.interruptTag(self.tag) if self.by_tag else self.session.interruptAll()
+        except Exception as error:
+            logger.info("spark: %s could not be interrupted (%s)", self.tag, type(error).__name__)
 
 
 def require_reachable(config: SparkConfig) -> None:

@@ -131,7 +131,9 @@ class SparkWorkers:
             return []
         session = self.session()
         started = time.monotonic()
-        rows = _Job(session, plan, WriteParts(write, reachable)).result()
+        rows = _Job(
+            sessions.Operations.of(session, self.config, _named(plan)), plan, WriteParts(write, reachable)
+        ).result()
         receipts = [_receipt(row) for row in rows]
         _log(plan, reachable, time.monotonic() - started)
         return receipts
@@ -157,6 +159,11 @@ def _receipt(row: Any) -> Receipt:
     return receipt
 
 
+def _named(plan: LoadPlan) -> str:
+    # Spark's page reads like the flow's; commas separate tags there.
+    return f"{plan.table} into {plan.destination}".replace(",", " ")
+
+
 def _log(plan: LoadPlan, parts: Sequence[StagedPart], seconds: float) -> None:
     logger.info("%s: %s: spark wrote %d parts in %.2f s", plan.table, plan.destination, len(parts), seconds)
 
@@ -164,10 +171,8 @@ def _log(plan: LoadPlan, parts: Sequence[StagedPart], seconds: float) -> None:
 class _Job:
     """One job in a thread of its own, so that this one can look whether the run is to stop."""
 
-    def __init__(self, session: Any, plan: LoadPlan, function: WriteParts) -> None:
-        self._session, self._plan, self._function = session, plan, function
-        # Spark's page reads like the flow's; commas separate tags there.
-        self._tag = f"{plan.table} into {plan.destination}".replace(",", " ")
+    def __init__(self, operations: sessions.Operations, plan: LoadPlan, function: WriteParts) -> None:
+        self._operations, self._plan, self._function = operations, plan, function
         self._rows: list[Any] = []
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"ownlens-spark-{plan.table}", daemon=True)
@@ -178,7 +183,7 @@ class _Job:
         try:
             self._wait()
         except BaseException:
-            self._interrupt()
+            self._operations.interrupt()
             raise
         with explained(who, "write the parts"):
             if self._error is not None:
@@ -191,23 +196,15 @@ class _Job:
             self._thread.join(_LOOK)
             if stop is not None and stop.asked and not asked:
                 asked = True
-                self._interrupt()
+                self._operations.interrupt()
         if asked and self._error is not None:
             # Said at a safe point: no commit has been sent.
             safe_point(self._plan.table, self._plan.destination)
 
-    def _interrupt(self) -> None:
-        try:
-            self._session.interruptTag(self._tag)
-        except Exception as error:
-            logger.info("spark: %s could not be interrupted (%s)", self._tag, type(error).__name__)
-
     def _run(self) -> None:
         try:
-            # Tags belong to the thread, so a job of another table keeps its own.
-            self._session.addTag(self._tag)
             count = len(self._function.parts)
-            numbers = self._session.range(0, count, 1, count)
+            numbers = self._operations.tagged().range(0, count, 1, count)
             self._rows = numbers.mapInArrow(self._function, _ANSWER).collect()
         except BaseException as error:
             self._error = error

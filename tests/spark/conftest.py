@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ownlens_clickhouse.config import ClickHouseConfig
+from ownlens_clickhouse.destination import ClickHouseDestination
+from ownlens_plugins.api import LoadPlan
+from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.engines import SparkConfig
+from ownlens_postgresql.config import PostgreSQLConfig
+from ownlens_postgresql.destination import PostgreSQLDestination
+from ownlens_s3.config import S3Config
+from ownlens_s3.destination import S3Destination
+from ownlens_sandbox.clickhouse_http import start_clickhouse
+from tests.destinations.clickhouse.loads import Loads
+from tests.destinations.s3.loads import left_over
 
 from .cluster import Cluster
+from .stores import Table, contract
 
 HERE = Path(__file__).parent
 # These start nothing.
@@ -58,3 +71,53 @@ def workers(request: pytest.FixtureRequest) -> Iterator[Any]:
     workers = SparkWorkers(config)
     yield workers
     workers.close()
+
+
+# --- destinations that executors reach
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    server = start_clickhouse(tmp_path_factory.mktemp("clickhouse") / "server")
+    yield server.port
+    server.stop()
+
+
+@pytest.fixture
+def make_table(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str, Strategy], Table]]:
+    """Return a function that makes a table, with nothing in it, of a destination by name."""
+    made: list[Table] = []
+
+    def make(destination: str, strategy: Strategy) -> Table:
+        build = {"s3": _lake, "postgresql": _postgresql, "clickhouse": _clickhouse}[destination]
+        mine = contract(destination, strategy, f"t{secrets.token_hex(4)}")
+        made.append(build(request, mine, tmp_path / mine.table))
+        return made[-1]
+
+    yield make
+    for table in made:
+        table.destination.close()
+
+
+def _lake(_: pytest.FixtureRequest, mine: TableContract, folder: Path) -> Table:
+    lake = S3Destination(S3Config(uri=str(folder / "lake")))
+    return Table(lake, mine, folder, lambda plan: left_over(lake, plan))
+
+
+def _postgresql(request: pytest.FixtureRequest, mine: TableContract, folder: Path) -> Table:
+    database = request.getfixturevalue("database")
+    config = PostgreSQLConfig(host=str(database.folder), database=database.name, user="postgres")
+
+    def left(_: LoadPlan) -> list[str]:
+        query = "SELECT relname FROM pg_class WHERE relname LIKE '\\_ownlens%' OR relpersistence = 't'"
+        return [name for (name,) in database.execute(query).fetchall()]
+
+    return Table(PostgreSQLDestination(config), mine, folder, left)
+
+
+def _clickhouse(request: pytest.FixtureRequest, mine: TableContract, folder: Path) -> Table:
+    port = request.getfixturevalue("clickhouse_server")
+    config = ClickHouseConfig(host="127.0.0.1", port=port, database=f"test_{secrets.token_hex(4)}")
+    destination = ClickHouseDestination(config)
+    loads = Loads(config, folder)
+    return Table(destination, mine, folder, lambda _: loads.internal_tables())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from .engine.scrubbing import Scrubber, secrets_of
 from .engine.sources.source import Extracted
 from .engine.staging import StagingArea
 from .engine.windows import StageRequest, since_refresh
+from .engine.workers import Workers
 from .errors import OwnLensError, Rejected, SettingsInvalid, SourceInvalid, UnknownName
 from .registry import Registry
 from .settings import DEFAULT_PROFILE, Profile, load_profile
@@ -32,7 +34,10 @@ _REFRESH = "hand in the whole table {} with full_refresh=True"
 
 
 class ArrowStream(Protocol):
-    """Anything that hands out its rows by the Arrow C stream interface: pyarrow, pandas, polars, DuckDB and others."""
+    """Anything that hands out its rows by the Arrow C stream: pyarrow, pandas, polars, DuckDB, Spark and others.
+
+    A DataFrame of Spark gives its partitions one after the other; memory stays at one batch.
+    """
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
@@ -102,6 +107,8 @@ def load_frame(
     contract = _contract(settings, table)
     registry = Registry()
     registry.load_hooks()
+    workers = Workers(settings.engine, settings.spark)
+    workers.require([contract])
     targets = _targets(settings, destinations, contract, registry)
     area = StagingArea(settings.staging, registry)
     extracted = Extracted(_reader(contract, frame))
@@ -115,13 +122,14 @@ def load_frame(
     scrubber = Scrubber([*secrets_of(settings), *(secret for d in targets for secret in secrets_of(d.config))])
     errors = [] if manifest is None else [*_refused(manifest, area)]
     outcomes = []
-    for destination in targets:
-        try:
-            outcomes.append(load_table(destination, contract, area, registry))
-        except Exception as error:
-            outcomes.append(_failed(contract, destination, error, scrubber, errors))
-        finally:
-            destination.close()
+    with closing(workers):
+        for destination in targets:
+            try:
+                outcomes.append(load_table(destination, contract, area, registry, workers))
+            except Exception as error:
+                outcomes.append(_failed(contract, destination, error, scrubber, errors))
+            finally:
+                destination.close()
     return _report(contract, manifest, area, outcomes, errors)
 
 

@@ -76,14 +76,34 @@ def require_pyspark() -> None:
         raise DestinationUnavailable(f"spark: {error.name} is not installed; {INSTALL}") from None
 
 
-def start(config: SparkConfig) -> Any:
-    """Start a session, or a client of a Connect server.
+@dataclass(frozen=True)
+class Session:
+    """A session, and whether it is ours to stop: one that the caller's program had before is used as it is."""
+
+    spark: Any
+    owned: bool
+
+    def stop(self) -> None:
+        """End the session, if it is ours; what cannot be ended any more is gone already."""
+        if not self.owned:
+            return
+        try:
+            self.spark.stop()
+        except Exception as error:
+            logger.info("spark: the session could not be stopped (%s)", type(error).__name__)
+
+
+def start(config: SparkConfig) -> Session:
+    """Start a session, or a client of a Connect server, unless this process has one.
 
     Raises:
         DestinationUnavailable: pyspark is not installed. Rejected: Java or the settings are wrong.
         Retryable: the cluster is not there.
     """
     require_pyspark()
+    if (there := _running()) is not None:
+        logger.info("spark %s: the session of this process is used", there.version)
+        return Session(there, owned=False)
     require_reachable(config)
     # Workers that start with another Python than the driver's refuse its functions, whatever the session says.
     os.environ["PYSPARK_PYTHON"] = interpreter(config)
@@ -92,7 +112,17 @@ def start(config: SparkConfig) -> Any:
     with explained("spark", f"start a session on {config.place}"):
         session = _builder(config).getOrCreate()
     logger.info("spark %s on %s: session started", session.version, config.place)
-    return session
+    return Session(session, owned=True)
+
+
+def _running() -> Any:
+    """Return the session that this process has; one more would be the same with other settings, and stop with ours."""
+    from pyspark.sql import SparkSession
+
+    try:
+        return SparkSession.active()
+    except Exception:  # there is none
+        return None
 
 
 def _builder(config: SparkConfig) -> Any:
@@ -105,22 +135,14 @@ def _builder(config: SparkConfig) -> Any:
     return builder
 
 
-def stop(session: Any) -> None:
-    """End a session; what cannot be ended any more is gone already."""
-    try:
-        session.stop()
-    except Exception as error:
-        logger.info("spark: the session could not be stopped (%s)", type(error).__name__)
-
-
 @contextmanager
 def running(config: SparkConfig) -> Iterator[Any]:
     """Yield a session that is stopped at the end."""
     session = start(config)
     try:
-        yield session
+        yield session.spark
     finally:
-        stop(session)
+        session.stop()
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class SparkWorkers:
 
     config: SparkConfig
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _session: Any = None
+    _session: sessions.Session | None = None
     _failure: OwnLensError | None = None
 
     def session(self) -> Any:
@@ -103,7 +103,7 @@ class SparkWorkers:
                 except Rejected as error:
                     self._failure = error
                     raise
-            return self._session
+            return self._session.spark
 
     def warm_up(self) -> None:
         """Start the session beside other work; the first load that needs it tells what went wrong."""
@@ -143,7 +143,7 @@ class SparkWorkers:
         with self._lock:
             session, self._session = self._session, None
         if session is not None:
-            sessions.stop(session)
+            session.stop()
 
 
 def _reachable(part: StagedPart) -> StagedPart:

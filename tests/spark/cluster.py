@@ -17,6 +17,7 @@ from typing import Any
 
 from ownlens_plugins.engines import SparkConfig
 
+ROOT = str(Path(__file__).parents[2])
 _PATIENCE = 60
 _MASTER = "org.apache.spark.deploy.master.Master"
 _WORKER = "org.apache.spark.deploy.worker.Worker"
@@ -35,6 +36,7 @@ class Cluster:
             "spark.executor.memory": "700m",
             "spark.executor.cores": "1",
             "spark.driver.host": "127.0.0.1",
+            "spark.executorEnv.PYTHONPATH": ROOT,  # for writers of the tests themselves
             "spark.master.ui.port": str(self.page),
             **conf,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ class Halting:
     def _halt(self, part: StagedPart) -> None:
         if part.part_id != self.part:
             return
+        # Else the daemon's last signal may end this process, or not: the harder case is to go on, as some do.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         draft = self.folder / f".{os.getpid()}"
         draft.write_text(f"{os.getpid()} {_parent(os.getppid())}")
         try:

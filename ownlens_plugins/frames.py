@@ -171,6 +171,8 @@ def _targets(
 
 def _reader(contract: TableContract, frame: ArrowStream) -> pa.RecordBatchReader:
     kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
+    if kind.startswith("pyspark.sql."):
+        return _of_spark(contract, frame)
     if not hasattr(frame, "__arrow_c_stream__"):
         raise SourceInvalid(
             f"{contract.table}: a {kind} is no frame; hand in one of pyarrow, pandas, polars, DuckDB, or another "
@@ -187,6 +189,17 @@ def _reader(contract: TableContract, frame: ArrowStream) -> pa.RecordBatchReader
         ) from error
     _check_columns(contract, reader.schema.names)
     return pa.RecordBatchReader.from_batches(reader.schema, _batches(contract, reader))
+
+
+def _of_spark(contract: TableContract, frame: Any) -> pa.RecordBatchReader:
+    from .spark import frames
+
+    if not frames.is_dataframe(frame):
+        raise SourceInvalid(f"{contract.table}: a {type(frame).__qualname__} of Spark is no frame; hand in a DataFrame")
+    reader = frames.reader(contract.table, frame)
+    check_names(contract, reader.schema)
+    _check_columns(contract, reader.schema.names)
+    return reader
 
 
 def _check_columns(contract: TableContract, names: Sequence[str]) -> None:

@@ -65,13 +65,20 @@ _KNOWN = (
 )
 
 
-def translate(error: BaseException, who: str, doing: str) -> OwnLensError:
-    """Return what an error of Spark's means. Nothing has landed: the only commits are the driver's own."""
+def recognised(error: BaseException, who: str) -> OwnLensError | None:
+    """Return what an error of Spark's means that has to do with the cluster and not with the rows; None for others."""
     text = str(error)
     for known in _KNOWN:
         if found := known.pattern.search(text):
             line = f"{who}: spark: {known.line.format(**found.groupdict())}"
             return Retryable(line) if known.retryable else Rejected(line)
+    return None
+
+
+def translate(error: BaseException, who: str, doing: str) -> OwnLensError:
+    """Return what an error of Spark's means. Nothing has landed: the only commits are the driver's own."""
+    if (known := recognised(error, who)) is not None:
+        return known
     return Retryable(f"{who}: spark could not {doing} ({_name(error)}); run it again, or try --engine local")
 
 

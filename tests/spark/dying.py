@@ -32,12 +32,17 @@ class Halting:
             receipt = self.write_part(part)
             self._halt(part)
             return receipt
-        self._halt(part)
-        return self.write_part(part)
+        zombie = self._halt(part)
+        try:
+            return self.write_part(part)
+        finally:
+            if zombie:
+                (self.folder / "ended").touch()
 
-    def _halt(self, part: StagedPart) -> None:
+    def _halt(self, part: StagedPart) -> bool:
+        """Halt where the test wants it; tell whether that was here."""
         if part.part_id != self.part:
-            return
+            return False
         # Else the daemon's last signal may end this process, or not: the harder case is to go on, as some do.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -46,9 +51,10 @@ class Halting:
         try:
             os.link(draft, self.folder / "halted")
         except FileExistsError:
-            return  # the part is written a second time
+            return False  # the part is written a second time
         time.sleep(self.seconds)
         (self.folder / "went on").touch()
+        return True
 
 
 def _parent(pid: int) -> int:

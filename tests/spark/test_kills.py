@@ -71,7 +71,7 @@ def test_an_executor_dies_while_a_part_is_written(
     assert table.landed() == table.expected(40)
     assert table.load(plan, workers.mapping(plan)).replayed
     if not after:
-        wait_for((tmp_path / "went on").exists, "the worker died with its executor")
+        wait_for((tmp_path / "ended").exists, "the worker died with its executor")
         wait_for(lambda: _settled(table, plan), "the zombie's rows stay")
     assert table.landed() == table.expected(40)
     assert table.left(plan) == []

@@ -11,7 +11,7 @@ import pickle
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ..api import LoadPlan, Receipt, StagedPart
 from ..engines import SparkConfig
 from ..errors import OwnLensError, Rejected
 from ..stopping import current, safe_point
-from . import sessions
+from . import environment, sessions
 from .failures import explained
 
 logger = logging.getLogger("ownlens.spark")
@@ -41,10 +41,12 @@ class WriteParts:
 
     write: Write
     parts: Sequence[StagedPart]
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __call__(self, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         from pyspark import TaskContext
 
+        environment.adopt(self.environment)
         context = TaskContext.get()
         task = context.taskAttemptId() if context is not None else 0
         for batch in numbers:
@@ -132,7 +134,9 @@ class SparkWorkers:
         session = self.session()
         started = time.monotonic()
         rows = _Job(
-            sessions.Operations.of(session, self.config, _named(plan)), plan, WriteParts(write, reachable)
+            sessions.Operations.of(session, self.config, _named(plan)),
+            plan,
+            WriteParts(write, reachable, environment.carried()),
         ).result()
         receipts = [_receipt(row) for row in rows]
         _log(plan, reachable, time.monotonic() - started)

@@ -27,6 +27,7 @@ from tests.conftest import Database
 from tests.destinations.clickhouse.loads import Loads
 from tests.destinations.s3.loads import ledger_files, left_over
 
+DESTINATIONS = Path(__file__).parents[1] / "destinations"
 # In the processes that a suite kills there are none: there the same writers run in the process itself.
 RUNNING: list[SparkWorkers] = []
 
@@ -101,6 +102,7 @@ class SparkSuite(DestinationSuite):
 
 class TestPostgreSQLOnSpark(SparkSuite):
     __test__ = True
+    oddities = DESTINATIONS / "postgresql" / "oddities.yaml"
     destination_type = SpreadPostgreSQL
     database: Database
 
@@ -123,6 +125,7 @@ class TestPostgreSQLOnSpark(SparkSuite):
 
 class TestLakeOnSpark(SparkSuite):
     __test__ = True
+    oddities = DESTINATIONS / "s3" / "oddities.yaml"
     destination_type = SpreadLake
 
     @pytest.fixture
@@ -137,6 +140,7 @@ class TestLakeOnSpark(SparkSuite):
 
 class TestClickHouseOnSpark(SparkSuite):
     __test__ = True
+    oddities = DESTINATIONS / "clickhouse" / "oddities.yaml"
     destination_type = SpreadClickHouse
     preload = ("clickhouse_connect",)
     visible_steps = frozenset({Strategy.APPEND, Strategy.UPSERT, Strategy.REPLACE_PARTITION})

@@ -6,11 +6,12 @@ SHARE ?= 6
 BIN := .venv/bin
 DEMO_LOCK := requirements/demo.txt
 TEST_LOCK := requirements/test.txt
+SPARK_LOCK := requirements/spark.txt
 UV := $(BIN)/uv pip
 COMPILE := compile pyproject.toml requirements/build.in --universal --generate-hashes --quiet --no-header \
 	--python-version 3.11 --no-emit-index-url
 
-.PHONY: help demo test check unit kill truth sweep bench lock generate clean
+.PHONY: help demo test check unit kill truth sweep spark bench lock generate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +54,14 @@ kill: sweep  ## kill loads at every system call and statement, and run long rand
 truth: .venv/test  ## random histories of a source, its runs and its contracts; HISTORIES=n of them, new ones each time
 	OWNLENS_HISTORIES=$(HISTORIES) $(BIN)/python -m pytest tests/truth -k any_history -s
 
+.venv/spark: .venv/test $(SPARK_LOCK)
+	$(UV) install --quiet --python $(BIN)/python --require-hashes -r $(SPARK_LOCK)
+	$(BIN)/ownlens spark jars --config tests/spark/ownlens.toml
+	@touch $@
+
+spark: .venv/spark  ## loads on real Spark clusters of this machine (Java 17): standalone, local-cluster, Connect; kills executors
+	OWNLENS_SPARK=1 $(BIN)/python -m pytest tests/spark --durations=20
+
 bench: .venv/test  ## rows per second beside each store's own limit
 	$(BIN)/python -m benchmarks
 
@@ -62,6 +71,7 @@ generate: .venv/test  ## write the generated files again
 lock: .venv/bin/uv  ## resolve the dependencies again
 	$(UV) $(COMPILE) --extra sandbox --output-file $(DEMO_LOCK)
 	$(UV) $(COMPILE) --extra sandbox --group test --constraint $(DEMO_LOCK) --output-file $(TEST_LOCK)
+	$(UV) $(COMPILE) --extra sandbox --extra spark --group test --constraint $(TEST_LOCK) --output-file $(SPARK_LOCK)
 
 clean:  ## remove the virtual environment and everything that runs left behind
 	rm -rf .venv var

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from .engine.scrubbing import Scrubber, secrets_of
 from .engine.sources.source import Extracted
 from .engine.staging import StagingArea
 from .engine.windows import StageRequest, bearing, since_refresh
+from .engine.workers import Workers
 from .errors import OwnLensError, Rejected, SettingsInvalid, SourceInvalid, UnknownName
 from .registry import Registry
 from .settings import DEFAULT_PROFILE, Profile, load_profile
@@ -33,7 +35,10 @@ _REFRESH = "hand in the whole table {} with full_refresh=True"
 
 
 class ArrowStream(Protocol):
-    """Anything that hands out its rows by the Arrow C stream interface: pyarrow, pandas, polars, DuckDB and others."""
+    """Anything that hands out its rows by the Arrow C stream: pyarrow, pandas, polars, DuckDB, Spark and others.
+
+    A DataFrame of Spark gives its partitions one after the other; memory stays at one batch.
+    """
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
@@ -103,6 +108,8 @@ def load_frame(
     contract = _contract(settings, table)
     registry = Registry()
     registry.load_hooks()
+    workers = Workers(settings.engine, settings.spark)
+    workers.require([contract])
     targets = _targets(settings, destinations, contract, registry)
     area = StagingArea(settings.staging, registry)
     extracted = Extracted(_reader(contract, frame))
@@ -116,14 +123,15 @@ def load_frame(
     scrubber = Scrubber([*secrets_of(settings), *(secret for d in targets for secret in secrets_of(d.config))])
     errors = [] if manifest is None else [*_refused(manifest, area)]
     outcomes = []
-    for destination in targets:
-        try:
-            outcomes.append(load_table(destination, contract, area, registry))
-        except Exception as error:
-            outcomes.append(_failed(contract, destination, error, scrubber, errors))
-            LastLoads(area).failed(contract.table, destination.name, scrubber.line(error))
-        finally:
-            destination.close()
+    with closing(workers):
+        for destination in targets:
+            try:
+                outcomes.append(load_table(destination, contract, area, registry, workers))
+            except Exception as error:
+                outcomes.append(_failed(contract, destination, error, scrubber, errors))
+                LastLoads(area).failed(contract.table, destination.name, scrubber.line(error))
+            finally:
+                destination.close()
     return _report(contract, manifest, area, outcomes, errors)
 
 
@@ -165,6 +173,8 @@ def _targets(
 
 def _reader(contract: TableContract, frame: ArrowStream) -> pa.RecordBatchReader:
     kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
+    if kind.startswith("pyspark.sql."):
+        return _of_spark(contract, frame)
     if not hasattr(frame, "__arrow_c_stream__"):
         raise SourceInvalid(
             f"{contract.table}: a {kind} is no frame; hand in one of pyarrow, pandas, polars, DuckDB, or another "
@@ -181,6 +191,17 @@ def _reader(contract: TableContract, frame: ArrowStream) -> pa.RecordBatchReader
         ) from error
     _check_columns(contract, reader.schema.names)
     return pa.RecordBatchReader.from_batches(reader.schema, _batches(contract, reader))
+
+
+def _of_spark(contract: TableContract, frame: Any) -> pa.RecordBatchReader:
+    from .spark import frames
+
+    if not frames.is_dataframe(frame):
+        raise SourceInvalid(f"{contract.table}: a {type(frame).__qualname__} of Spark is no frame; hand in a DataFrame")
+    reader = frames.reader(contract.table, frame)
+    check_names(contract, reader.schema)
+    _check_columns(contract, reader.schema.names)
+    return reader
 
 
 def _check_columns(contract: TableContract, names: Sequence[str]) -> None:

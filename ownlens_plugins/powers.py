@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from .api import DestinationOptions, LoadPlan, LoadResult
+from .api import DestinationOptions, LoadPlan, LoadResult, PartWriter
 from .contracts import TableContract
 
 
@@ -72,6 +72,28 @@ class SupportsOverview(Protocol):
         Raises:
             Retryable: not reachable now. Rejected: reached and refused.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsSpreading(Protocol):
+    """A session whose own writer leaves the work to the commit, and that has another one for workers elsewhere."""
+
+    def spread(self) -> PartWriter:
+        """Return the writer for workers of other processes, at many parts at once; `commit` takes its receipts.
+
+        Raises:
+            Retryable: not reachable now. Rejected: the destination refuses.
+        """
+        ...
+
+
+@runtime_checkable
+class KnowsItsReach(Protocol):
+    """A destination that can say that only this process reaches it. Without this power, workers elsewhere do too."""
+
+    def out_of_reach(self) -> str:
+        """Return why workers of other processes cannot write here; empty when they can."""
         ...
 
 

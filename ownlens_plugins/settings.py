@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .api import StrictModel
+from .engines import Engine, SparkConfig
 from .errors import SettingsInvalid, UnknownName
 
 CONFIG_VARIABLE = "OWNLENS_CONFIG"
@@ -107,6 +108,8 @@ class Profile(BaseSettings):
     )
     source: SourceConfig | None = None
     destinations: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    engine: Engine = Field(default=Engine.AUTO, description="Who writes: local, spark, or auto by each load's size.")
+    spark: SparkConfig | None = Field(default=None, description="The Spark cluster; without it, engine auto is local.")
     embedded: str | None = Field(default=None, description="Folder of the embedded stack that commands start.")
     lag_seconds: int = Field(default=60, ge=0, description="Look-backs reach this much further behind.")
     max_workers: int = Field(default=6, ge=1, le=64, description="Tasks at once.")
@@ -185,6 +188,8 @@ def _problem(problem: Any, model: type[BaseModel]) -> str:
     steps = [str(step) for step in problem["loc"]]
     if steps[0] == "source" and len(steps) > 2:
         model = _SOURCES[steps.pop(1)]
+    elif steps[0] == "spark" and len(steps) > 1:
+        model = SparkConfig
     where = ".".join(steps)
     if problem["type"] == "extra_forbidden":
         return str(UnknownName("setting", where, [".".join([*steps[:-1], name]) for name in _spelled(model)]))

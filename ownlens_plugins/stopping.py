@@ -50,6 +50,11 @@ def heeding(stop: Stop) -> Iterator[None]:
         _CURRENT.reset(token)
 
 
+def current() -> Stop | None:
+    """Return the stop that this thread heeds, for a step that waits for others and must tell them."""
+    return _CURRENT.get()
+
+
 def safe_point(table: str, where: str) -> None:
     """Go on, or leave off here, where nothing of the current step has landed.
 

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 PREFIX = "_ownlens_"
+MARKER = "marker"
 _NAME = re.compile(
     PREFIX + r"(?P<key>[0-9a-f]{12})_(?P<sequence>\d+)_(?P<host>[0-9a-f]{8})p(?P<pid>\d+)"
     r"_(?P<attempt>[0-9a-f]{16})_(?P<role>[a-z][0-9a-z]*)"
@@ -41,6 +42,11 @@ class Internal:
     def statements(self) -> str:
         """How the ids of this attempt's statements begin, so that they can be found in the server and ended."""
         return f"ownlens_{self.key}_{self.sequence}_{self.attempt}_"
+
+    @property
+    def is_marker(self) -> bool:
+        """Whether its being there says that the attempt is not over, for writers that cannot ask its process."""
+        return self.role == MARKER
 
     @property
     def is_claim(self) -> bool:

@@ -164,6 +164,11 @@ class Store:
         with self._pool.client() as client:
             return client.query(query, parameters=values or None, settings=self._query_id()).result_rows
 
+    def has_table(self, table: str) -> bool:
+        """Tell whether the database has a table of this name."""
+        query = "SELECT count() FROM system.tables WHERE database = {database:String} AND name = {table:String}"
+        return bool(self.rows(query, database=self.database, table=table)[0][0])
+
     def insert_parquet(self, table: str, columns: Sequence[str], file: BinaryIO) -> None:
         """Insert a Parquet file's columns, matched by name, in one statement."""
         with self._pool.client() as client:

@@ -52,6 +52,10 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         with reported(self.config, self.name):
             self._store.rows("SELECT 1")
 
+    def out_of_reach(self) -> str:
+        """Return why workers of other processes cannot write here: the embedded engine admits one process."""
+        return "" if self._store.shared else "the embedded ClickHouse admits one process"
+
     def position(self, contract: TableContract) -> int:
         """Return the highest sequence that the ledger holds of a table; 0 when it holds none."""
         with reported(self.config, contract.table):

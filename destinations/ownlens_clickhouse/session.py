@@ -38,6 +38,17 @@ class ClickHouseSession(LoadSession):
     def writer(self) -> PartWriter:
         return self._writer
 
+    def spread(self) -> PartWriter:
+        """Return the writer for workers of other processes, which see by a marker whether the attempt is over.
+
+        Raises:
+            Retryable: not reachable now. Rejected: ClickHouse refuses.
+        """
+        store, marker = self._target.store, replace(self._label, role=attempts.MARKER).name
+        with reported(store.config, self._target.table):
+            store.run(sql.create_marker(store.name(marker), marker))
+        return replace(self._writer, marker=marker)
+
     def commit(self, receipts: Sequence[Receipt]) -> LoadResult:
         target = self._target
         with reported(target.store.config, target.table):

@@ -138,9 +138,18 @@ def sweep(target: Target, standing: Standing) -> None:
 
 def discard(target: Target, attempt: str) -> None:
     """Drop everything that one attempt has made."""
-    for leftover in target.survey().leftovers:
-        if leftover.label.attempt == attempt:
-            target.drop(leftover.table)
+    made = _made_by(target, attempt)
+    if markers := [each for each in made if each.label.is_marker]:
+        # Before the others are listed: a writer elsewhere that has not seen it go has its table in the list.
+        for marker in markers:
+            target.drop(marker.table)
+        made = _made_by(target, attempt)
+    for leftover in made:
+        target.drop(leftover.table)
+
+
+def _made_by(target: Target, attempt: str) -> list[Leftover]:
+    return [each for each in target.survey().leftovers if each.label.attempt == attempt]
 
 
 def _is_garbage(target: Target, leftover: Leftover, standing: Standing) -> bool:

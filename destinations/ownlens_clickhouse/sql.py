@@ -77,6 +77,11 @@ def create_stage(name: str, table: TableDefinition, *, sequence: int, becomes_ta
     return f"CREATE TABLE {name} {columns} {_storage(table, 'MergeTree', None)} SETTINGS {NO_MERGES} {comment}"
 
 
+def create_marker(name: str, label: str) -> str:
+    """Create the table whose being there says that an attempt is not over."""
+    return f"CREATE TABLE {name} (there UInt8) ENGINE = MergeTree ORDER BY tuple() COMMENT {literal(label)}"
+
+
 def create_like(name: str, elements: Sequence[str], storage: str, label: str, cluster: str | None = None) -> str:
     """Create a staged table from ClickHouse's own words about the target."""
     create = f"CREATE TABLE {name}{everywhere(cluster)} ({', '.join(elements)})"

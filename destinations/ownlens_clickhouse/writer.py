@@ -33,6 +33,7 @@ class ClickHouseWriter:
     uuid_as: UuidAs
     label: Internal
     keys: TableDefinition | None = None
+    marker: str | None = None
 
     def write(self, part: StagedPart) -> Receipt:
         """Insert a part into a new table; the receipt names it.
@@ -50,6 +51,7 @@ class ClickHouseWriter:
                     store.insert_parquet(table, ready.columns, ready.file)
                     sent = ready.rows
             rows = int(store.rows(f"SELECT count() FROM {store.name(table)}")[0][0])
+            self._require_marker(store, table)
         if rows != sent:
             # Too many when the insert was sent again, too few when a store says yes and keeps nothing.
             raise Retryable(
@@ -57,6 +59,13 @@ class ClickHouseWriter:
             )
         faults.reach("part_written")
         return Receipt(part.part_id, rows, {"table": table})
+
+    def _require_marker(self, store: Store, table: str) -> None:
+        """Take a part back whose attempt ended meanwhile. Last: whoever ends an attempt drops its marker first."""
+        if self.marker is None or store.has_table(self.marker):
+            return
+        store.run(sql.drop(store.name(table), None if self.keys else self.blueprint.cluster))
+        raise Retryable(f"{self.contract.table}: clickhouse: this attempt is over; load the staged set again")
 
     def new_part(self, store: Store) -> str:
         """Create an empty table for one part, and return its name."""
@@ -75,8 +84,10 @@ class ClickHouseWriter:
         return replace(self.label, role=f"p{secrets.token_hex(4)}")
 
     def _is_over(self) -> bool:
-        # Only the process that opened the attempt knows; elsewhere the rows stay in a table that nobody commits.
-        return self.label.pid == os.getpid() and not attempts.is_live(self.label.attempt)
+        # Only the process that opened the attempt knows; elsewhere the rows stay in a table that nobody commits. On
+        # another machine, above all in a container, another process may have the same number.
+        here = self.label.host == attempts.host_token() and self.label.pid == os.getpid()
+        return here and not attempts.is_live(self.label.attempt)
 
 
 def writer_for(plan: LoadPlan, config: ClickHouseConfig, blueprint: Blueprint, label: Internal) -> ClickHouseWriter:

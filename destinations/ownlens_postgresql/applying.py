@@ -18,6 +18,7 @@ from .deleting import EVERYWHERE, NOWHERE, Deleting
 from .ledger import Counts, Ledger
 from .references import comparison
 from .reshaping import Reshaping, finish
+from .spreading import Taken
 from .streaming import StagedRows
 from .tables import drops, refreshes
 
@@ -38,7 +39,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Applying:
-    """One staged set on its way into one table. `parts` are those that the receipts name."""
+    """One staged set on its way into one table, from the `parts` that the receipts name, or from workers' tables."""
 
     connection: Connection
     schema: str
@@ -46,6 +47,7 @@ class Applying:
     plan: LoadPlan
     options: PostgreSQLOptions
     parts: Sequence[StagedPart]
+    taken: Taken | None = None
 
     @property
     def table(self) -> str:
@@ -101,6 +103,10 @@ class Applying:
 
     def _copy(self, table: str, schema: str | None, columns: Sequence[str] | None = None) -> None:
         if self.plan.rows == 0 and not self.parts:
+            return
+        if self.taken is not None:
+            place = sql.STAGE if schema is None else sql.qualified(schema, table)
+            self._check_count(self.taken.into(self.connection, place, self.plan, columns))
             return
         source = StagedRows(self.plan, self.parts, columns)
         try:

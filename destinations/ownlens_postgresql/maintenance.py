@@ -20,6 +20,7 @@ from .identity import Identity, Standing
 from .ledger import Ledger
 from .retention import Retention
 from .rights import ALL_ROWS, Right, Rights
+from .spreading import drop, left_over
 
 logger = logging.getLogger("ownlens.postgresql")
 
@@ -46,8 +47,8 @@ class Maintenance:
         """
         if not self._prepared():
             return []
-        chores = [*self._retention(), *self._ledger(), *self._statistics()]
-        return [chore for chore in chores if chore.rows or chore.name == "statistics"]
+        chores = [*self._retention(), *self._ledger(), *self._leftovers(), *self._statistics()]
+        return [chore for chore in chores if chore.rows or chore.files or chore.name == "statistics"]
 
     @contextmanager
     def _step(self, *, changes: bool = True) -> Iterator[tuple[Connection, int | None]]:
@@ -163,6 +164,16 @@ class Maintenance:
     @property
     def _loads(self) -> str:
         return sql.qualified(self.ledger.schema, "loads")
+
+    # --- what attempts left
+
+    def _leftovers(self) -> Iterator[Chore]:
+        with self._step(changes=not self.upkeep.dry_run) as (connection, oid):
+            applied = 0 if oid is None else self.ledger.position(connection, self._table)
+            found = left_over(connection, self.config, self._table, applied)
+            if not self.upkeep.dry_run:
+                drop(connection, self.config.ledger_schema, found)
+        yield Chore("leftovers", files=len(found))
 
     # --- the planner's statistics
 

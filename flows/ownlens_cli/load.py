@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ownlens_plugins.contracts import read_contracts
+from ownlens_plugins.engines import Engine
 from ownlens_plugins.registry import Registry
 from ownlens_plugins.settings import DEFAULT_PROFILE, Profile
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:  # both would import what `ownlens load --help` does not need
     from ownlens_flows.report import RunReport
     from ownlens_flows.request import LoadRequest
 
-    Runner = Callable[..., RunReport]
+    Run = Callable[..., RunReport]
 
 # As shells say it of a program that a signal ended.
 STOPPED = {signal.name: 128 + signal for signal in (Signals.SIGINT, Signals.SIGTERM)}
@@ -43,6 +44,9 @@ STOPPED = {signal.name: 128 + signal for signal in (Signals.SIGINT, Signals.SIGT
 )
 @click.option(
     "--since", metavar="MOMENT", help="Stage rows from a moment on (ISO 8601, UTC) once more for --destinations alone."
+)
+@click.option(
+    "--engine", type=click.Choice(["auto", "local", "spark"]), help="Who writes: this process, Spark, or by size."
 )
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Profile of ownlens.toml.")
 @click.option("--config", type=click.Path(dir_okay=False), help="Path of ownlens.toml.")
@@ -64,6 +68,7 @@ def command(
     source_moved: bool,
     backfill: bool,
     since: str | None,
+    engine: str | None,
     profile: str,
     config: str | None,
     no_validate: bool,
@@ -81,6 +86,7 @@ def command(
         source_moved=source_moved,
         backfill=backfill,
         since=since,
+        engine=Engine(engine) if engine else None,
         profile=profile,
         config=config,
         validate_loads=False if no_validate else None,
@@ -132,7 +138,7 @@ def run_request(request: LoadRequest, settings: Profile, *, as_json: bool, as_fl
     return _run(run, request, len(contracts), chosen, settings, as_json=as_json)
 
 
-def _flow_runner() -> Runner:
+def _flow_runner() -> Run:
     start_prefect()
     from ownlens_flows.direct import run_in_flow
     from ownlens_flows.serving import check_server
@@ -141,14 +147,14 @@ def _flow_runner() -> Runner:
     return run_in_flow
 
 
-def _alone() -> Runner:
+def _alone() -> Run:
     from ownlens_flows.alone import run_alone
 
     return run_alone
 
 
 def _run(
-    run: Runner, request: LoadRequest, tables: int, destinations: list[str], settings: Profile, *, as_json: bool
+    run: Run, request: LoadRequest, tables: int, destinations: list[str], settings: Profile, *, as_json: bool
 ) -> int:
     from .leaving import LastWord
     from .terminal import console, live_progress

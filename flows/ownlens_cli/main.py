@@ -24,6 +24,7 @@ COMMANDS = {
     "show": "Print rows that landed in a destination.",
     "quarantine": "List, show and replay refused rows.",
     "contracts": "Check the contracts, or show one resolved.",
+    "spark": "Fetch the jars of Delta for Spark, and check a cluster.",
     "plugins": "List the installed destinations.",
 }
 FAILED, USAGE, REJECTED_ROWS = 1, 2, 3

@@ -11,7 +11,7 @@ from .executing import execute
 from .report import RunReport
 from .request import LoadRequest
 from .run import Observer, ignore, prepare
-from .workers import threads
+from .runners import threads
 
 
 class Terminated(BaseException):

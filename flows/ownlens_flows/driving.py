@@ -18,8 +18,8 @@ from ownlens_plugins.errors import Stopped, ValidationFailed
 from .closing import compare_stores, release_again
 from .report import Rejection, RunReport
 from .run import LoadRun, logger
+from .runners import Runner, Unfinished
 from .schedule import LOAD, STAGE, VALIDATE, Schedule, Step
-from .workers import Unfinished, Workers
 
 # Seconds for a step that has ended to hand over what became of it.
 _HANDOVER = 5.0
@@ -27,10 +27,10 @@ _HANDOVER = 5.0
 
 @dataclass
 class Driver:
-    """Hands steps to the workers as they become ready and gathers their results; lives in the caller's own thread."""
+    """Hands steps to its runner as they become ready and gathers their results; lives in the caller's own thread."""
 
     run: LoadRun
-    workers: Workers
+    runner: Runner
     report: RunReport = field(default_factory=RunReport)
     submitted: set[Step] = field(default_factory=set)
     collected: set[Step] = field(default_factory=set)
@@ -73,7 +73,7 @@ class Driver:
 
     def _run(self, schedule: Schedule) -> None:
         try:
-            with self.workers.watching(self.run.stop, lambda: self.ended.put(None)):
+            with self.runner.watching(self.run.stop, lambda: self.ended.put(None)):
                 self._loop(schedule)
                 if not self.run.stop.asked:
                     self._finish(schedule)
@@ -133,13 +133,13 @@ class Driver:
 
     def _submit(self, step: Step) -> None:
         self.submitted.add(step)
-        self.workers.submit(step, lambda: self.ended.put(step))
+        self.runner.submit(step, lambda: self.ended.put(step))
 
     def _collect(self, step: Step, schedule: Schedule) -> None:
         self.collected.add(step)
         try:
             # The step has ended, or waits for a next try that a stopped run does not grant.
-            result = self.workers.outcome(step, _HANDOVER if self.run.stop.asked else None)
+            result = self.runner.outcome(step, _HANDOVER if self.run.stop.asked else None)
         except Exception as error:
             schedule.ended(step, well=False)
             self._note_failure(step, error)

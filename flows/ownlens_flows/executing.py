@@ -1,4 +1,4 @@
-"""Execute a prepared run with given workers: the same for a flow run and for a process without Prefect."""
+"""Execute a prepared run with a given runner of steps: the same for a flow run and for a process without Prefect."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager, closing
 from .driving import Driver
 from .report import RunReport
 from .run import LoadRun, check_destinations
-from .workers import Workers
+from .runners import Runner
 
 
-def execute(run: LoadRun, workers: Callable[[LoadRun], AbstractContextManager[Workers]]) -> RunReport:
+def execute(run: LoadRun, runners: Callable[[LoadRun], AbstractContextManager[Runner]]) -> RunReport:
     """Run all steps of a request and return what they did, also when a signal stopped them. Closes the run.
 
     Raises:
@@ -22,9 +22,10 @@ def execute(run: LoadRun, workers: Callable[[LoadRun], AbstractContextManager[Wo
     started = time.monotonic()
     with closing(run):
         _warm_up(run)
+        run.workers.warm_up(run.contracts)
         check_destinations(run)
-        with workers(run) as crew:
-            report = Driver(run, crew).drive()
+        with runners(run) as runner:
+            report = Driver(run, runner).drive()
     report.seconds = time.monotonic() - started
     if report.stopped:
         # Before a server is told: it may be gone, and then this process must be able to leave without it.

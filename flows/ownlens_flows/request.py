@@ -7,6 +7,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ownlens_plugins.engines import Engine
+
 
 class LoadRequest(BaseModel):
     """Tables, destinations and connections of one run. Empty lists mean all."""
@@ -36,6 +38,9 @@ class LoadRequest(BaseModel):
     profile: str = Field(default="default", description="Profile of ownlens.toml that names the connections.")
     config: str | None = Field(default=None, description="Path of ownlens.toml; OWNLENS_CONFIG or ./ when absent.")
     validate_loads: bool | None = Field(default=None, description="Overrides the profile's validate_loads.")
+    engine: Engine | None = Field(
+        default=None, description="Who writes: local, spark or auto; overrides the contracts' and the profile's."
+    )
     blocks: dict[str, str] = Field(
         default_factory=dict,
         description="Prefect blocks that hold connections, by destination or `source`: minio-credentials/lake.",

@@ -20,6 +20,7 @@ from ownlens_plugins.engine.scrubbing import Scrubber, secrets_of
 from ownlens_plugins.engine.sources.opening import open_source
 from ownlens_plugins.engine.sources.source import Snapshot, Source
 from ownlens_plugins.engine.staging import StagingArea
+from ownlens_plugins.engine.workers import Workers
 from ownlens_plugins.errors import (
     ContractInvalid,
     OwnLensError,
@@ -58,6 +59,7 @@ class LoadRun:
     source: Source
     scrubber: Scrubber
     positions: Positions
+    workers: Workers = field(default_factory=Workers)
     observe: Observer = ignore
     snapshot: Snapshot | None = None
     last_loads: LastLoads = field(init=False)
@@ -117,6 +119,7 @@ class LoadRun:
         for destination in self.destinations.values():
             destination.close()
         self.positions.close()
+        self.workers.close()
 
 
 def prepare(request: LoadRequest, *, observe: Observer = ignore) -> LoadRun:
@@ -139,6 +142,8 @@ def prepare(request: LoadRequest, *, observe: Observer = ignore) -> LoadRun:
         for contract in contracts:
             registry.options(name, contract)
     _refuse_checks(contracts, profile.contracts)
+    workers = Workers(profile.engine, profile.spark, request.engine)
+    workers.require(contracts)
     return LoadRun(
         request=request,
         profile=profile,
@@ -149,6 +154,7 @@ def prepare(request: LoadRequest, *, observe: Observer = ignore) -> LoadRun:
         source=open_source(profile),
         scrubber=Scrubber([*secrets_of(profile), *secrets_of({n: d.config for n, d in destinations.items()})]),
         positions=Positions(destinations, lambda: other_destinations(profile, names, registry)),
+        workers=workers,
         observe=observe,
     )
 

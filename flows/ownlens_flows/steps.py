@@ -42,7 +42,7 @@ def load(run: LoadRun, table: str, destination: str) -> LoadOutcome:
         OwnLensError: sets before the failing one stay applied; its text is one line without secrets.
     """
     with _scrubbed(run, table, destination):
-        outcome = load_table(run.destinations[destination], run.contract(table), run.area, run.registry)
+        outcome = load_table(run.destinations[destination], run.contract(table), run.area, run.registry, run.workers)
         if run.owes_validation:
             passed = Verdicts(run.area).read(table, destination).passed
             outcome = replace(outcome, owed=passed < outcome.position)

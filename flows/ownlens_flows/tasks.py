@@ -25,8 +25,8 @@ from . import steps
 from .assets import asset_key, source_key, staged_key
 from .cancelling import watching
 from .run import LoadRun, current, logger
+from .runners import Unfinished
 from .schedule import LOAD, STAGE, Step
-from .workers import Unfinished
 
 
 def _retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

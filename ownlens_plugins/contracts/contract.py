@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from .columns import Column, Kind, parse_type
 from .durations import duration_text, parse_duration
-from .presets import PRESETS, Extraction, Preset
+from .presets import PRESETS, Engine, Extraction, Preset
 
 OnBadValue = Literal["quarantine", "fail"]
 SchemaPolicy = Literal["evolve", "freeze"]
@@ -62,6 +62,7 @@ class TableContract:
     schema_policy: SchemaPolicy
     drop_columns: bool
     retention_days: int | None
+    engine: Engine | None = None
 
     @cached_property
     def arrow_schema(self) -> pa.Schema:
@@ -92,7 +93,9 @@ class TableContract:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the resolved contract, in hex. Changes when anything about the table changes."""
-        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
+        # Who writes is nothing about the table: either engine may take the next load.
+        described = {name: value for name, value in self.describe().items() if name != "engine"}
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
     def describe(self) -> dict[str, Any]:
         """Return the resolved contract as plain JSON values, as `ownlens contracts show --json` prints it."""
@@ -120,6 +123,7 @@ class TableContract:
             "schema_policy": self.schema_policy,
             "drop_columns": self.drop_columns,
             "retention_days": self.retention_days,
+            **({} if self.engine is None else {"engine": self.engine.value}),
         }
 
     @property
@@ -215,6 +219,9 @@ class ContractDocument(BaseModel):
         description="Days after partition_by when maintenance deletes a row, in every destination; a destination's own "
         "block may say otherwise.",
     )
+    engine: Literal["auto", "local", "spark"] | None = Field(
+        default=None, description="Who writes the rows; the profile's engine when absent."
+    )
 
     def resolve(self) -> TableContract:
         """Fill in the preset's defaults."""
@@ -246,6 +253,7 @@ class ContractDocument(BaseModel):
             schema_policy=self.schema_policy,
             drop_columns=self.drop_columns,
             retention_days=self.retention_days,
+            engine=None if self.engine is None else Engine(self.engine),
         )
 
 

@@ -18,6 +18,14 @@ class Strategy(StrEnum):
     REPLACE_PARTITION = "replace_partition"
 
 
+class Engine(StrEnum):
+    """Who writes the rows of a load: this process, a Spark cluster, or `auto`: whichever fits its size."""
+
+    AUTO = "auto"
+    LOCAL = "local"
+    SPARK = "spark"
+
+
 class Extraction(StrEnum):
     """Which source rows one staged set holds."""
 

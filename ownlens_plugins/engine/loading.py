@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..api import Destination, LoadPlan, LoadResult, LoadSession, Receipt, StagedPart
+from ..api import Destination, LoadPlan, LoadResult, LoadSession, PartWriter, Receipt, StagedPart
 from ..errors import CommitUnknown, Rejected, Retryable, StagedSetChanged, Stopped
+from ..powers import SupportsSpreading
 from ..stopping import safe_point
 
 logger = logging.getLogger("ownlens.load")
 MapParts = Callable[[Callable[[StagedPart], Receipt], Iterable[StagedPart]], Iterable[Receipt]]
 
 
-def load(destination: Destination[Any, Any], plan: LoadPlan, *, map_parts: MapParts = map) -> LoadResult:
+def load(destination: Destination[Any, Any], plan: LoadPlan, *, map_parts: MapParts | None = None) -> LoadResult:
     """Apply a plan exactly once, however often and from however many processes this is called.
+
+    `map_parts` has the parts written by workers of other processes; without it, this thread writes them.
 
     Raises:
         Retryable: nothing landed; calling again may succeed.
@@ -29,12 +32,16 @@ def load(destination: Destination[Any, Any], plan: LoadPlan, *, map_parts: MapPa
     safe_point(plan.table, plan.destination)
     with destination.open(plan) as session:
         receipts = _write(session, plan, map_parts)
+        # From here on both engines are alike: whoever wrote, this process commits.
         return _commit(destination, session, plan, receipts)
 
 
-def _write(session: LoadSession, plan: LoadPlan, map_parts: MapParts) -> list[Receipt]:
+def _write(session: LoadSession, plan: LoadPlan, map_parts: MapParts | None) -> list[Receipt]:
     try:
-        receipts = list(map_parts(session.writer.write, _stoppable(plan)))
+        if map_parts is None:
+            receipts = list(map(session.writer.write, _stoppable(plan)))
+        else:
+            receipts = list(map_parts(_spread(session).write, _stoppable(plan)))
         match_receipts(plan, receipts)
         # The last point at which leaving off is certain to leave nothing; a commit is never broken off.
         safe_point(plan.table, plan.destination)
@@ -42,6 +49,10 @@ def _write(session: LoadSession, plan: LoadPlan, map_parts: MapParts) -> list[Re
         _abort(session, plan)
         raise
     return receipts
+
+
+def _spread(session: LoadSession) -> PartWriter:
+    return session.spread() if isinstance(session, SupportsSpreading) else session.writer
 
 
 def _stoppable(plan: LoadPlan) -> Iterator[StagedPart]:

@@ -25,6 +25,7 @@ from .sources.source import Snapshot
 from .staging import StagingArea
 from .verdicts import Verdicts
 from .windows import StageRequest, keys_of, keys_request, next_request
+from .workers import HERE, Workers
 
 logger = logging.getLogger("ownlens.load")
 
@@ -148,9 +149,13 @@ def _log_set(contract: TableContract, manifest: Manifest, seconds: float) -> Non
 
 
 def load_table(
-    destination: Destination[Any, Any], contract: TableContract, area: StagingArea, registry: Registry
+    destination: Destination[Any, Any],
+    contract: TableContract,
+    area: StagingArea,
+    registry: Registry,
+    workers: Workers = HERE,
 ) -> LoadOutcome:
-    """Load every staged set of a table that a destination lacks, oldest first.
+    """Load every staged set of a table that a destination lacks, oldest first; `workers` say who writes its parts.
 
     With none, rows that the destination keeps aside come back when what they reference has come.
 
@@ -163,7 +168,7 @@ def load_table(
     if todo.plans:
         Verdicts(area).withdraw(contract.table, destination.name, todo.plans[0].sequence)
     for plan in todo.plans:
-        done.append((plan, _load_one(destination, plan)))
+        done.append((plan, _load_one(destination, plan, workers)))
         registry.finished(*done[-1])
     if not todo.plans and (released := _release(destination, todo.applied)):
         done.append(released)
@@ -192,7 +197,7 @@ def _refuse_to_empty(destination: Destination[Any, Any], plan: LoadPlan) -> None
         )
 
 
-def _load_one(destination: Destination[Any, Any], plan: LoadPlan) -> LoadResult:
+def _load_one(destination: Destination[Any, Any], plan: LoadPlan, workers: Workers) -> LoadResult:
     _refuse_to_empty(destination, plan)
     logger.info(
         "%s: load %s into %s starts: %s, %d rows in %d parts, options %s",
@@ -205,7 +210,7 @@ def _load_one(destination: Destination[Any, Any], plan: LoadPlan) -> LoadResult:
         plan.options.model_dump_json(exclude_defaults=True),
     )
     started = time.monotonic()
-    result = load(destination, plan)
+    result = load(destination, plan, map_parts=workers.mapping(destination, plan))
     seconds = time.monotonic() - started
     logger.info(
         "%s: load %s into %s ended: inserted %d, updated %d, unchanged %d, deleted %d, spared %d, rejected %d, "

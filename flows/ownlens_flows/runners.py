@@ -25,7 +25,7 @@ class Unfinished(OwnLensError):
     """A step has not ended: it waits for its next try."""
 
 
-class Workers(Protocol):
+class Runner(Protocol):
     """What the driver of a run needs of those who do the steps."""
 
     def submit(self, step: Step, ended: Callable[[], None]) -> None:

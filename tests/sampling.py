@@ -77,8 +77,13 @@ def _grids(items: Iterable[pytest.Item]) -> Iterable[list[pytest.Item]]:
     by_test: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
         if PurePath(item.path).stem in GRIDS:
-            by_test[item.nodeid.partition("[")[0]].append(item)
+            by_test[_test_of(item)].append(item)
     return by_test.values()
+
+
+def _test_of(item: pytest.Item) -> str:
+    """Return a test's file and name: the classes of a file run the same test on different servers."""
+    return f"{item.path} {item.name.partition('[')[0]}"
 
 
 def _others(grid: list[pytest.Item], share: int, commit: str) -> Iterable[pytest.Item]:

@@ -49,6 +49,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.year", description=__doc__)
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--hours", type=int, default=24, help="hourly loads a day")
+    parser.add_argument("--stores", default="s3,postgresql,clickhouse", help="separated by commas")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.folder:
@@ -69,7 +70,7 @@ def _in_another_time(folder: Path, days: int) -> int:
 
 
 def _live(folder: Path, clock: Clock, arguments: argparse.Namespace) -> int:
-    with YearWorld.opened(folder) as world:
+    with YearWorld.opened(folder, arguments.stores.split(",")) as world:
         for day in range(1, arguments.days + 1):
             hours = [_hour(world, clock) for _ in range(arguments.hours)]
             clock.forward(DAY - arguments.hours * HOUR)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -41,12 +41,16 @@ def compare_queries(world: YearWorld) -> dict[str, str]:
 
 def _fresh(world: YearWorld) -> YearWorld:
     world.target.execute("CREATE DATABASE fresh")
-    stores: Mapping[str, Destination[Any, Any]] = {
-        "s3": S3Destination(world.stores["s3"].config.model_copy(update={"uri": str(world.folder / "fresh-lake")})),
-        "postgresql": PostgreSQLDestination(world.stores["postgresql"].config.model_copy(update={"database": "fresh"})),
-        "clickhouse": ClickHouseDestination(world.stores["clickhouse"].config.model_copy(update={"database": "fresh"})),
+    changes: dict[str, tuple[Any, dict[str, str]]] = {
+        "s3": (S3Destination, {"uri": str(world.folder / "fresh-lake")}),
+        "postgresql": (PostgreSQLDestination, {"database": "fresh"}),
+        "clickhouse": (ClickHouseDestination, {"database": "fresh"}),
     }
-    return replace(world, stores=dict(stores), staging=world.folder / "fresh-staging")
+    stores: dict[str, Destination[Any, Any]] = {}
+    for name, store in world.stores.items():
+        kind, change = changes[name]
+        stores[name] = kind(store.config.model_copy(update=change))
+    return replace(world, stores=stores, staging=world.folder / "fresh-staging")
 
 
 def _compared(year: Query, fresh: Query) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -51,6 +51,8 @@ EVENTS = _contract(
     {"event_id": "int64", "kind": "text", "amount": "float64", "created_at": "timestamptz"},
     partition_by="created_at",
     retention_days=RETENTION_DAYS,
+    # The embedded engine does not see the moved clock, and would let rows go that are a year old to it.
+    destinations={"clickhouse": {"retention_days": 3650}},
 )
 ENTITY = _contract("entity", "entity", {"entity_id": "int64", "name": "text", **_STAMPS}, partition_by="created_at")
 REFERENCE = _contract("reference", "reference", {"code": "int32", "name": "text", "updated_at": "timestamptz"})
@@ -110,8 +112,8 @@ class YearWorld:
 
     @staticmethod
     @contextmanager
-    def opened(folder: Path) -> Iterator[YearWorld]:
-        """Start both servers and open the stores."""
+    def opened(folder: Path, chosen: Collection[str]) -> Iterator[YearWorld]:
+        """Start both servers and open the chosen stores."""
         with ExitStack() as stack:
             source, target = (_server(stack, folder / name) for name in ("source", "target"))
             source.execute(CREATE)
@@ -122,6 +124,7 @@ class YearWorld:
                     ClickHouseConfig(interface="chdb", path=folder / "clickhouse", database="year")
                 ),
             }
+            stores = {name: store for name, store in stores.items() if name in chosen}
             for store in stores.values():
                 stack.callback(store.close)
             yield YearWorld(folder, source, target, stores, folder / "staging")
@@ -174,13 +177,14 @@ class YearWorld:
             f"{contract.table} in {name}"
             for contract in TABLES
             for name, store in self.stores.items()
-            if Counter(row_texts(self.landed(store, contract))) != self.wanted(contract)
+            if Counter(row_texts(self.landed(store, contract))) != self.wanted(contract, name)
         ]
 
-    def wanted(self, contract: TableContract) -> Counter[str]:
-        """Return the rows that each store must hold now."""
+    def wanted(self, contract: TableContract, store: str) -> Counter[str]:
+        """Return the rows that a store must hold now."""
+        keeps_all = contract is not EVENTS or store == "clickhouse"
         today = datetime.now(UTC).date()
-        where = f" WHERE created_at >= '{today - timedelta(days=RETENTION_DAYS - 1)}+00'" if contract is EVENTS else ""
+        where = "" if keeps_all else f" WHERE created_at >= '{today - timedelta(days=RETENTION_DAYS - 1)}+00'"
         cursor = self.source.execute(f"SELECT {', '.join(contract.column_names)} FROM {contract.table}{where}".encode())
         rows = [dict(zip(contract.column_names, row, strict=True)) for row in cursor]
         return Counter(row_texts(pa.Table.from_pylist(rows, contract.arrow_schema)))
@@ -209,7 +213,8 @@ class YearWorld:
     def _in_clickhouse(self) -> dict[str, str]:
         from ownlens_clickhouse.client import Store
 
-        store = self.stores["clickhouse"]
+        if (store := self.stores.get("clickhouse")) is None:
+            return {}
         client = Store(store.config)
         query = "SELECT table, count(), sum(rows) FROM system.parts WHERE active AND database = 'year' GROUP BY table"
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -14,38 +14,40 @@ from ownlens_plugins.errors import CommitUnknown
 
 from . import comparing, schema, sql
 from .client import DIFFERENT_COLUMNS, UNKNOWN_SETTING, has_code
+from .definition import LOAD
 from .failures import may_pass
 from .ledger import NO_TABLE
 from .preparing import sides_of
 from .redo import Redo
 from .shape import find_ttl
-from .target import Target
+from .target import Count, Tally, Target
 
 logger = logging.getLogger("ownlens.clickhouse")
 
 
-def apply(target: Target, redo: Redo, stage: str) -> UUID:
+def apply(target: Target, redo: Redo, stage: str, tally: Tally | None = None) -> UUID:
     """Make all rows of a begun load visible, check that they are, and return the UUID of the table that shows them.
+
+    `tally` is what the attempt that has just begun the load has counted, while it had the turn; it has looked at the
+    table, too.
 
     Raises:
         CommitUnknown: the rows are not visible as they were staged. Repeating repairs that.
     """
-    steps: dict[Strategy, Callable[[Target, Redo, str], None]] = {
+    steps: dict[Strategy, Callable[[Target, Redo, str, Tally | None], UUID | None]] = {
         Strategy.APPEND: _append,
         Strategy.REPLACE_PARTITION: _replace,
         Strategy.UPSERT: _upsert,
     }
-    _require_same_table(target, redo)
-    if redo.exchanges:
-        _overwrite(target, redo, stage)
-    else:
-        steps[redo.entry.strategy](target, redo, stage)
-    return _require_same_table(target, redo)
+    if tally is None:
+        _require_same_table(target, redo, target.uuid_of(target.table))
+    step = _overwrite if redo.exchanges else steps[redo.entry.strategy]
+    return _require_same_table(target, redo, step(target, redo, stage, tally))
 
 
-def _require_same_table(target: Target, redo: Redo) -> UUID:
+def _require_same_table(target: Target, redo: Redo, here: UUID | None) -> UUID:
     # A table that somebody dropped and made again while the load was under way lacks what was in it before.
-    entry, here = redo.entry, target.uuid_of(target.table)
+    entry = redo.entry
     known = {entry.target, entry.stage} if redo.exchanges else {entry.target}
     if here is None or (here not in known and entry.target != NO_TABLE):
         raise CommitUnknown(
@@ -54,40 +56,39 @@ def _require_same_table(target: Target, redo: Redo) -> UUID:
     return here
 
 
-def _append(target: Target, redo: Redo, stage: str) -> None:
-    source, sequence = target.store.name(stage), redo.entry.sequence
-    staged = target.partitions(source)
-    landed = target.partitions(target.name, sequence=sequence)
-    for partition, count in staged.items():
-        here = landed[partition].rows if partition in landed else 0
+def _append(target: Target, redo: Redo, stage: str, tally: Tally | None) -> UUID | None:
+    source, own = target.store.name(stage), f"`{LOAD}` = {redo.entry.sequence}"
+    tally = tally or target.tally(stage, where=own)
+    for partition, count in tally.staged.items():
+        here = tally.held[partition].rows if partition in tally.held else 0
         if here == count.rows:
             continue
         if here:  # an attach was cut short between two parts
-            target.store.run(sql.delete_load(target.name, source, partition, sequence))
+            target.store.run(sql.delete_load(target.name, source, partition, redo.entry.sequence))
         _copy(target, stage, sql.attach(target.name, source, partition))
     faults.reach("after_commit")
-    after = target.partitions(target.name, sequence=sequence)
-    for partition, count in staged.items():
-        _expect(target, count.lasting, after[partition].lasting if partition in after else 0)
+    shown, after = target.landed(where=own)
+    _expect_all(target, tally.staged, after)
+    return shown
 
 
-def _replace(target: Target, redo: Redo, stage: str) -> None:
+def _replace(target: Target, redo: Redo, stage: str, tally: Tally | None) -> UUID | None:
     source = target.store.name(stage)
-    staged = target.partitions(source)
+    staged = tally.staged if tally else target.partitions(source)
     for partition in staged:
         _copy(target, stage, sql.replace(target.name, source, partition))
     emptied = [partition for partition in redo.replaced if partition not in staged]
     _empty(target, stage, emptied)
     faults.reach("after_commit")
-    after = target.partitions(target.name)
-    for partition, count in staged.items():
-        _expect(target, count.lasting, after[partition].lasting if partition in after else 0)
+    shown, after = target.landed(where=f"_partition_id IN ({comparing.literals([*staged, *emptied, ''])})")
+    _expect_all(target, staged, after)
     _expect(target, 0, sum(after[partition].rows for partition in emptied if partition in after))
+    return shown
 
 
-def _upsert(target: Target, redo: Redo, stage: str) -> None:
+def _upsert(target: Target, redo: Redo, stage: str, tally: Tally | None) -> UUID | None:
     source = target.store.name(stage)
-    staged = target.partitions(source)
+    staged = tally.staged if tally else target.partitions(source)
     for partition in staged:
         change = sql.replace if partition in redo.replaced else sql.attach
         _copy(target, stage, change(target.name, source, partition))
@@ -95,13 +96,15 @@ def _upsert(target: Target, redo: Redo, stage: str) -> None:
     _empty(target, stage, [partition for partition in redo.replaced if partition not in staged])
     faults.reach("after_commit")
     sides = sides_of(target, stage)
-    query = sides.count([f"{comparing.ABSENT} OR {comparing.NEWER}"], where=target.lasting())
-    _expect(target, 0, int(target.store.rows(query)[0][0]))
+    query = sides.count([f"{comparing.ABSENT} OR {comparing.NEWER}"], where=target.lasting(), also=target.uuid_then())
+    missing, uuid = target.store.rows(query)[0]
+    _expect(target, 0, int(missing))
     if redo.replaced:
         _expect(target, 0, int(target.store.rows(sides.left_over(redo.replaced))[0][0]))
+    return UUID(str(uuid)) if uuid else None
 
 
-def _overwrite(target: Target, redo: Redo, stage: str) -> None:
+def _overwrite(target: Target, redo: Redo, stage: str, _: Tally | None) -> UUID | None:
     # Exchanging twice would bring the old rows back, so the table that is there now decides.
     entry = redo.entry
     if target.uuid_of(target.table) != entry.stage:
@@ -111,6 +114,7 @@ def _overwrite(target: Target, redo: Redo, stage: str) -> None:
     if target.uuid_of(target.table) != entry.stage:
         raise CommitUnknown(f"{target.table}: clickhouse does not show the new table yet; run the load again")
     _dress(target, stage)
+    return entry.stage
 
 
 def _dress(target: Target, former: str) -> None:
@@ -121,7 +125,7 @@ def _dress(target: Target, former: str) -> None:
         target.store.run(sql.hide_columns(target.name, flags))
     if target.definition.ttl:
         target.store.run(sql.change_ttl(target.name, target.definition.ttl))
-    elif ttl := find_ttl(target.store, former):
+    elif ttl := find_ttl(target.store, former) if target.ttl is None else target.ttl:
         _keep_ttl(target, ttl)
 
 
@@ -158,6 +162,11 @@ def _copy(target: Target, stage: str, statement: str) -> None:
             raise
         target.store.run(statement)
     faults.reach("commit_sent")
+
+
+def _expect_all(target: Target, staged: Mapping[str, Count], after: Mapping[str, Count]) -> None:
+    for partition, count in staged.items():
+        _expect(target, count.lasting, after[partition].lasting if partition in after else 0)
 
 
 def _expect(target: Target, wanted: int, seen: int) -> None:

@@ -11,6 +11,8 @@ _HELD, _STAGED, _HERE = "t.`_ownlens_held`", "s.`_ownlens_v`", "t.`_ownlens_v`"
 _ELSEWHERE = "(t.`_ownlens_first` != s.`_ownlens_p` OR t.`_ownlens_last` != s.`_ownlens_p`)"
 NEWER, SAME, OLDER = (f"({_HELD} AND {_STAGED} {sign} {_HERE})" for sign in (">", "=", "<"))
 ABSENT = f"NOT {_HELD}"
+# Compiling these conditions takes longer than answering for a small load, and is not felt in a large one.
+_NOT_COMPILED = "compile_expressions = 0, compile_aggregate_expressions = 0"
 # A staged row that loses and would lie in another partition than the row that wins: it must not come in.
 STRAY = f"({OLDER} AND {_ELSEWHERE})"
 
@@ -28,9 +30,10 @@ class Sides:
     def keys(self) -> str:
         return sql.identifiers(self.key)
 
-    def count(self, conditions: Sequence[str], *, where: str = "true") -> str:
-        """Count staged rows by each condition about what the table holds of their keys."""
-        return f"SELECT {', '.join(f'countIf({each})' for each in conditions)} {self._joined(where)}"
+    def count(self, conditions: Sequence[str], *, where: str = "true", also: str = "") -> str:
+        """Count staged rows by each condition about what the table holds of their keys; and a constant, if any."""
+        counts = [f"countIf({each})" for each in conditions]
+        return f"SELECT {', '.join([*counts, also] if also else counts)} {self._joined(where)} SETTINGS {_NOT_COMPILED}"
 
     def keys_where(self, condition: str) -> str:
         """Select the keys of the staged rows for which a condition holds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
@@ -15,17 +16,16 @@ from ownlens_plugins.contracts import Strategy, TableContract
 from ownlens_plugins.errors import OwnLensError, Rejected
 from ownlens_plugins.powers import Chore, SliceCounts, SqlValidationTarget, TableState, Upkeep
 
-from . import adopting, attempts, covering, maintenance, overview, reading, schema, settling, sql, staging
+from . import adopting, attempts, covering, lives, maintenance, overview, reading, schema, settling, sql, staging
 from .attempts import Internal, parse
 from .client import Store
 from .config import ClickHouseConfig, ClickHouseOptions
 from .definition import TableDefinition, define, flag, flagged
 from .failures import reported
-from .ledger import Ledger, Standing
-from .lives import standing as standing_of
+from .ledger import Entry, Ledger, Standing
 from .session import ClickHouseSession, ReplaySession
 from .staging import Blueprint
-from .target import Target
+from .target import Survey, Target
 from .turns import turn
 
 _DATABASE_ENGINES = ("Atomic", "Replicated", "Shared")
@@ -47,6 +47,8 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         self._ledger = Ledger(self._store)
         self._has_database = False
         self._told: set[str] = set()
+        # The newest load of each table when it was last asked about: enough to see that all is as it was.
+        self._newest: dict[str, Entry | None] = {}
 
     def check(self) -> None:
         with reported(self.config, self.name):
@@ -69,12 +71,15 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
     def find_commit(self, plan: LoadPlan) -> LoadResult | None:
         target = self._target(plan)
         with reported(self.config, plan.table):
-            standing = standing_of(target, plan.sequence)
-            result = standing.outcome(plan)
-        if standing.this is not None:
+            newest = self._newest[plan.table] = self._ledger.newest(plan.table)
+            if newest is None or newest.sequence < plan.sequence:
+                return None  # whatever has become of the table since; `open` looks
+            seen = lives.look_after(target, plan.sequence, newest)
+            result = seen.standing.outcome(plan)
+        if seen.standing.this is not None:
             # An attempt that died after its ledger row will not be opened again. The load is done all the same.
             with suppress(OwnLensError), reported(self.config, plan.table):
-                settling.sweep(target, standing)
+                settling.sweep(target, seen.standing, seen.survey)
         return result
 
     def open(self, plan: LoadPlan) -> LoadSession:
@@ -91,20 +96,26 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
     def _opened(self, target: Target, plan: LoadPlan, own: Internal) -> LoadSession:
         self._ensure_database(plan.table, target.definition)
         # Before the table may change: what a crashed attempt staged has the table's present structure.
-        result = self._cleared(target, own).outcome(plan)
-        if result is not None:
+        standing, survey = self._cleared(target, own)
+        if result := standing.outcome(plan):
             attempts.end(own.attempt)
             return ReplaySession(result)
-        blueprint = self._blueprint(target, plan, own)
+        blueprint = self._blueprint(target, plan, own, survey)
         faults.reach("stage_open")
-        return ClickHouseSession(target, plan, blueprint, own)
+        # A table that was not there is made by now.
+        has_parts = survey.here is None or survey.here.is_merge_tree
+        return ClickHouseSession(replace(target, has_parts=has_parts), plan, blueprint, own)
 
-    def _cleared(self, target: Target, own: Internal) -> Standing:
-        leftovers = target.survey().leftovers
-        if not any(attempts.is_dead(each.label, shared=self._store.shared) for each in leftovers):
-            return Standing()
-        with turn(target):
-            return settling.settle(target, own)
+    def _cleared(self, target: Target, own: Internal) -> tuple[Standing, Survey]:
+        survey = target.survey(columns=True, definition=True)
+        if any(attempts.is_dead(each.label, shared=self._store.shared) for each in survey.leftovers):
+            with turn(target):
+                standing = settling.settle(target, own)
+            return standing, target.survey(columns=True, definition=True)
+        newest = self._newest.get(target.table)
+        if newest is not None and lives.is_known_anew(survey, newest) is None:
+            return lives.standing(target, own.sequence), survey  # refuses another table before rows move
+        return Standing(), survey
 
     def _ensure_database(self, table: str, definition: TableDefinition) -> None:
         if self._has_database:
@@ -121,8 +132,8 @@ class ClickHouseDestination(Destination[ClickHouseConfig, ClickHouseOptions]):
         self._ledger.create(replicated=definition.replicated, cluster=definition.cluster)
         self._has_database = True
 
-    def _blueprint(self, target: Target, plan: LoadPlan, own: Internal) -> Blueprint:
-        shape = schema.ensure(target, replaced=plan.strategy is Strategy.OVERWRITE)
+    def _blueprint(self, target: Target, plan: LoadPlan, own: Internal, survey: Survey) -> Blueprint:
+        shape = schema.ensure(target, survey, replaced=plan.strategy is Strategy.OVERWRITE)
         if plan.table not in self._told:
             self._told.add(plan.table)
             staging.tell(target, shape)

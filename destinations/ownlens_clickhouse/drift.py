@@ -16,6 +16,8 @@ from .target import Target
 from .widening import widens
 
 REFRESH = "load it with --full-refresh, which builds the table anew"
+# A name that means the same without its quotes.
+_PLAIN_NAME = re.compile(r"`([A-Za-z_]\w*)`")
 # Types that may be wrapped in Nullable, which all types are not.
 _MAY_BE_NULL = re.compile(
     r"(Bool|U?Int\d+|B?Float\d+|Decimal|String|FixedString|Date|Date32|DateTime|DateTime64|Time|Time64|UUID|IPv[46]"
@@ -174,7 +176,7 @@ def _different_storage(target: Target, shape: Shape) -> Iterator[str]:
         ("partitioned", shape.partition, definition.partition),
         ("ordered", shape.order, sql.identifiers(definition.order)),
     ):
-        if here != spelled(target, wanted):
+        if not is_spelled(target, here, wanted):
             yield f"is {what} by {here or 'nothing'}, not {wanted or 'nothing'}"
 
 
@@ -187,7 +189,7 @@ def _counts_otherwise(target: Target, shape: Shape) -> bool:
     """Tell whether the hidden version is made of another column than the contract's."""
     wanted = next((each for each in target.definition.columns if each.name == VERSION), None)
     held = shape.columns.get(VERSION)
-    return wanted is not None and held is not None and held.value != spelled(target, wanted.value)
+    return wanted is not None and held is not None and not is_spelled(target, held.value, wanted.value)
 
 
 def _said(versions: tuple[str, ...]) -> str:
@@ -200,6 +202,11 @@ def _wanted_version(target: Target) -> str:
     if version == VERSION:
         return f"{target.contract.version_by}, which may be null"
     return version or "insertion"
+
+
+def is_spelled(target: Target, here: str, expression: str | None) -> bool:
+    """Tell whether the store reports an expression so; it is only asked where quotes do not make the difference."""
+    return here == _PLAIN_NAME.sub(r"\1", expression or "") or here == spelled(target, expression)
 
 
 def spelled(target: Target, expression: str | None) -> str:

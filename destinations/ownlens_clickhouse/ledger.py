@@ -172,14 +172,33 @@ class Ledger:
     def newest(self, table: str) -> Entry | None:
         """Return the newest load of the table's newest life; None when there is none, or no ledger yet."""
         try:
-            return self._entry("ORDER BY `life` DESC, `sequence` DESC LIMIT 1", table=table)
+            return self._newest(table)
         except Exception as error:
             if has_code(error, UNKNOWN_TABLE, UNKNOWN_DATABASE):
                 return None
             if not has_code(error, UNKNOWN_COLUMN):
                 raise
         self._widen()
+        return self._newest(table)
+
+    def _newest(self, table: str) -> Entry | None:
         return self._entry("ORDER BY `life` DESC, `sequence` DESC LIMIT 1", table=table)
+
+    def like(self, newest: Entry, sequence: int) -> Entry | None:
+        """Return the load of that sequence in the life of the newest one; None when it was not applied then."""
+        if sequence > newest.sequence or (sequence == newest.sequence and newest.load_id):
+            return newest if sequence == newest.sequence else None
+        return self._entry(
+            "AND `life` = {life:UInt64} AND `sequence` = {sequence:UInt64} AND `load_id` != ''",
+            table=newest.table,
+            life=newest.life,
+            sequence=sequence,
+        )
+
+    def _entry(self, rest: str, /, **values: Any) -> Entry | None:
+        query = f"SELECT {_NAMES} FROM {self._name} WHERE `table` = {{table:String}} {rest}"
+        rows = self._store.rows(query, **values)
+        return entry_of(dict(zip(_COLUMNS, rows[0], strict=True))) if rows else None
 
     def position(self, table: str) -> int:
         """Return the highest sequence of a table in all its lives; 0 when there is none, or no ledger yet."""
@@ -190,20 +209,6 @@ class Ledger:
             if has_code(error, UNKNOWN_TABLE, UNKNOWN_DATABASE):
                 return 0
             raise
-
-    def entry(self, table: str, life: int, sequence: int) -> Entry | None:
-        """Return one load of one life of a table; None when it was not applied then."""
-        return self._entry(
-            "AND `life` = {life:UInt64} AND `sequence` = {sequence:UInt64} AND `load_id` != ''",
-            table=table,
-            life=life,
-            sequence=sequence,
-        )
-
-    def _entry(self, rest: str, /, **values: Any) -> Entry | None:
-        query = f"SELECT {_NAMES} FROM {self._name} WHERE `table` = {{table:String}} {rest}"
-        rows = self._store.rows(query, **values)
-        return entry_of(dict(zip(_COLUMNS, rows[0], strict=True))) if rows else None
 
     def expected_rows(self, table: str, life: int, *, up_to: int | None = None) -> int:
         """Return how many rows a table shows by what its loads have counted; rows that expired are among them."""

@@ -7,11 +7,22 @@ backup has another UUID and its rows; it goes on with its life if it shows as ma
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ownlens_plugins.errors import Rejected
 
 from .ledger import NO_TABLE, Entry, Standing
-from .shape import find_shape
+from .shape import find_shape, moments
 from .target import Survey, Target, require_table
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How far a table has come, the ledger's newest entry of any life, and what there was of the table then."""
+
+    standing: Standing
+    newest: Entry | None
+    survey: Survey
 
 
 def standing(target: Target, sequence: int) -> Standing:
@@ -20,30 +31,55 @@ def standing(target: Target, sequence: int) -> Standing:
     Raises:
         Rejected: another table with other rows lies in its place, and the load at hand does not replace it.
     """
+    return look(target, sequence).standing
+
+
+def look(target: Target, sequence: int, *, columns: bool = False) -> Look:
+    """Return the same with what there is of the table, if asked with the columns of all.
+
+    Raises:
+        Rejected: as `standing`.
+    """
     # The ledger first, then the table: a load that is recorded in between has left its record at the table by then.
-    newest = target.ledger.newest(target.table)
+    return look_after(target, sequence, target.ledger.newest(target.table), columns=columns)
+
+
+def look_after(target: Target, sequence: int, newest: Entry | None, *, columns: bool = False) -> Look:
+    """Return the same; the newest entry was read from the ledger before.
+
+    Raises:
+        Rejected: as `standing`.
+    """
+    survey = target.survey(columns=columns)
     if newest is None:
-        return Standing()
-    anew = _is_known_anew(target.survey(), newest)
-    if anew is False and target.is_empty() and not target.moments():
+        return Look(Standing(), None, survey)
+    anew = is_known_anew(survey, newest)
+    if anew is False and _is_empty(target, survey) and not any(moments(survey.ttl)):
         # What a rival is about to take out is recorded at the staged rows first, and in the ledger afterwards.
         anew = _was_emptied(target, target.survey(), newest)
         if target.ledger.newest(target.table) != newest:
-            return standing(target, sequence)
+            return look(target, sequence, columns=columns)
     if anew is None:
         rows = target.visible_rows()
         # A rival may have begun the new life, or recorded a load, while they were counted.
-        anew = _is_known_anew(target.survey(), newest)
+        anew = is_known_anew(target.survey(), newest)
         if target.ledger.newest(target.table) != newest:
-            return standing(target, sequence)
+            return look(target, sequence, columns=columns)
         anew = _is_anew(target, newest, rows) if anew is None else anew
     if anew:
-        return Standing(life=newest.life + 1)
-    this = target.ledger.entry(target.table, newest.life, sequence) if newest.sequence >= sequence else None
-    return Standing(this, newest, newest.life)
+        return Look(Standing(life=newest.life + 1), newest, survey)
+    return Look(Standing(target.ledger.like(newest, sequence), newest, newest.life), newest, survey)
 
 
-def _is_known_anew(survey: Survey, newest: Entry) -> bool | None:
+def _is_empty(target: Target, survey: Survey) -> bool:
+    # Rows that a lightweight DELETE has hidden still lie in the parts, so only none at all are certain.
+    here = survey.here
+    if here is not None and here.shows_rows is not None:
+        return not here.shows_rows
+    return (here is not None and here.rows == 0) or target.is_empty()
+
+
+def is_known_anew(survey: Survey, newest: Entry) -> bool | None:
     """Tell whether the table began anew after the newest load; None when its rows must decide."""
     if survey.uuid is None or newest.life + 1 in survey.lives:
         return True

@@ -116,11 +116,11 @@ class Maintenance:
     # --- what attempts left, and the ledger
 
     def _leftovers(self) -> Iterator[Chore]:
-        before = len(self.target.survey().leftovers)
-        if self.upkeep.dry_run or not before:
+        survey = self.target.survey()
+        if self.upkeep.dry_run or not survey.leftovers:
             return
-        settling.sweep(self.target, self.standing)
-        if dropped := before - len(self.target.survey().leftovers):
+        settling.sweep(self.target, self.standing, survey)
+        if dropped := len(survey.leftovers) - len(self.target.survey().leftovers):
             yield Chore("leftovers", files=dropped)
 
     def _ledger(self) -> Iterator[Chore]:

@@ -7,7 +7,7 @@ takes the old one's place: that can be repeated, and it cannot run on by itself,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ownlens_plugins.api import LoadPlan
@@ -17,16 +17,33 @@ from . import comparing, covering, schema, sql
 from .client import DIFFERENT_COLUMNS, has_code
 from .comparing import Sides
 from .definition import LOAD, flag, flagged
+from .described import Described
 from .ledger import Changes
-from .target import Count, Target
+from .target import Count, Tally, Target
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a load will change, and the partitions of the table that are to hold only what is staged for them."""
+    """What a load will change, and the partitions of the table that are to hold only what is staged for them.
+
+    `restaged` says that what is to land is not the table that the staged rows were written to, but another of its name.
+    """
 
     changes: Changes
     replaced: tuple[str, ...] = ()
+    restaged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """The names of the table with the staged rows, of the one that is to land, and of that before it took the turn.
+
+    The first two are the same, unless only keys are staged.
+    """
+
+    staged: str
+    stage: str
+    former: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +59,37 @@ class Found:
     gone: int = 0
 
 
-def prepare(target: Target, plan: LoadPlan, staged: str, stage: str) -> Prepared:
-    """Count what a load will do; `staged` holds its rows, and `stage`, which may be the same, what is to land."""
+def tally(target: Target, plan: LoadPlan, landing: Landing, table: Described | None) -> Tally:
+    """Count the staged rows, by partition if they land by partitions, and what the table holds where they land."""
+    staged, by_itself = landing.staged, ""  # no partition has this id
+    if plan.strategy is Strategy.OVERWRITE and table is not None:
+        rows, held = target.rows_of(staged, table.engine)
+        return Tally({by_itself: Count(rows, rows)}, {by_itself: Count(held, held)})
+    if table is None or covering.exchanges(plan) or covering.keys_only(plan):
+        rows = target.count(staged)
+        return Tally({by_itself: Count(rows, rows)}, {})
+    where = None
+    if plan.strategy is Strategy.APPEND:
+        where = f"`{LOAD}` = {plan.sequence}"
+    elif plan.strategy is Strategy.REPLACE_PARTITION:
+        where = "true" if plan.covers else f"_partition_id IN (SELECT _partition_id FROM {target.store.name(staged)})"
+    return target.tally(staged, where=where)
+
+
+def prepare(
+    target: Target, plan: LoadPlan, landing: Landing, tally: Tally, table: Described, room: Callable[[], str]
+) -> Prepared:
+    """Count what a load will do; `room` makes a table for rows that cannot land as they are staged."""
     if plan.strategy is Strategy.OVERWRITE:
-        return Prepared(Changes(inserted=plan.rows, deleted=target.visible_rows()))
+        return Prepared(Changes(inserted=plan.rows, deleted=sum(each.rows for each in tally.held.values())))
     if plan.strategy is Strategy.REPLACE_PARTITION:
-        return _partitions(target, plan, stage)
+        return _partitions(target, plan, tally)
     if plan.strategy is Strategy.APPEND:
         return Prepared(Changes(inserted=plan.rows))
-    return _keys(target, plan, staged, stage) if covering.keys_only(plan) else _rows(target, plan, staged, stage)
+    if covering.keys_only(plan):
+        return _keys(target, plan, landing)
+    found = _find(target, plan, sides_of(target, landing.stage), table)
+    return _rows(target, plan, landing.stage, found, room)
 
 
 def sides_of(target: Target, stage: str) -> Sides:
@@ -60,9 +99,8 @@ def sides_of(target: Target, stage: str) -> Sides:
     return Sides(target.name, target.store.name(stage), target.contract.key, version)
 
 
-def _partitions(target: Target, plan: LoadPlan, stage: str) -> Prepared:
-    held = target.partitions(target.name)
-    staged = target.partitions(target.store.name(stage))
+def _partitions(target: Target, plan: LoadPlan, tally: Tally) -> Prepared:
+    staged, held = tally.staged, tally.held
     emptied = tuple(each for each in _covered(target, plan, held) if each not in staged)
     deleted = sum(held[each].rows for each in (*staged, *emptied) if each in held)
     return Prepared(Changes(inserted=plan.rows, deleted=deleted), emptied)
@@ -78,25 +116,27 @@ def _covered(target: Target, plan: LoadPlan, held: Mapping[str, Count]) -> list[
     return [str(row[0]) for row in target.store.rows(query)]
 
 
-def _rows(target: Target, plan: LoadPlan, staged: str, stage: str) -> Prepared:
-    sides = sides_of(target, staged)
-    found = _find(target, plan, sides)
+def _rows(target: Target, plan: LoadPlan, stage: str, found: Found, room: Callable[[], str]) -> Prepared:
+    sides = sides_of(target, stage)
     changes = _changes(target, plan, sides, found)
-    if covering.exchanges(plan):
+    if covering.exchanges(plan) or not (found.displaced or found.gone or found.strays):
         return Prepared(changes)
-    replaced: tuple[str, ...] = ()
+    made, replaced = room(), tuple[str, ...]()
+    schema.align(target, made)
     if found.displaced or found.gone:
         leaving = sides.keys_where(comparing.displaced(overruled=covering.overrules(plan)))
         if found.gone:
             leaving += f" UNION ALL {sides.gone(covering.covered(plan))}"
-        replaced = _stage_what_stays(target, sides, leaving, stage)
+        replaced = _stage_what_stays(target, sides, leaving, made)
     # After the rows that stay: of equal versions the engine shows the one that came last.
-    _stage_rows(target, sides, staged, stage, strays=found.strays > 0)
-    return Prepared(changes, replaced)
+    _stage_rows(target, sides, stage, made, strays=found.strays > 0)
+    # What lands has the name by which an attempt that is taken over loses it. No load is begun yet.
+    target.store.run(sql.exchange(target.store.name(made), target.store.name(stage)))
+    return Prepared(changes, replaced, restaged=True)
 
 
-def _find(target: Target, plan: LoadPlan, sides: Sides) -> Found:
-    if target.count(target.table) == 0:
+def _find(target: Target, plan: LoadPlan, sides: Sides, table: Described) -> Found:
+    if table.rows == 0:
         return Found(absent=plan.rows)
     overruled = covering.overrules(plan)
     strays = "false" if overruled else comparing.STRAY
@@ -120,11 +160,13 @@ def _changes(target: Target, plan: LoadPlan, sides: Sides, found: Found) -> Chan
     return Changes(found.absent, updated, identical + lost, found.gone)
 
 
-def _keys(target: Target, plan: LoadPlan, staged: str, stage: str) -> Prepared:
-    sides = sides_of(target, staged)
+def _keys(target: Target, plan: LoadPlan, landing: Landing) -> Prepared:
+    sides = sides_of(target, landing.staged)
     gone, held = _gone(target, plan, sides), int(target.store.rows(sides.held())[0][0])
-    replaced = _stage_what_stays(target, sides, sides.gone(covering.covered(plan)), stage) if gone else ()
-    return Prepared(Changes(inserted=0, unchanged=held, deleted=gone), replaced)
+    leaving = sides.gone(covering.covered(plan))
+    replaced = _stage_what_stays(target, sides, leaving, landing.stage) if gone else ()
+    # What lands is not what was counted.
+    return Prepared(Changes(inserted=0, unchanged=held, deleted=gone), replaced, restaged=True)
 
 
 def _stage_what_stays(target: Target, sides: Sides, leaving: str, stage: str) -> tuple[str, ...]:

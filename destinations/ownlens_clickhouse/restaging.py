@@ -35,10 +35,8 @@ def anew(target: Target, redo: Redo, stage: str) -> Redo:
     held = there.physical
     columns = sql.identifiers(each for each in here.physical if each in held)
     target.store.run(sql.copy(target.store.name(name), target.store.name(stage), columns))
-    uuid = target.uuid_of(name)
-    assert uuid is not None
-    redo = replace(redo, entry=replace(redo.entry, stage=uuid))
-    target.begin(redo, name)
+    redo = replace(redo, entry=replace(redo.entry, stage=target.require_uuid(name)))
+    target.begin(redo, name, here.comment)
     schema.require_alike(target, name)
     target.store.run(sql.exchange(target.store.name(name), target.store.name(stage)))
     target.drop(name)

@@ -11,9 +11,10 @@ from ownlens_plugins.errors import Rejected, Retryable
 from . import sql
 from .client import CANNOT_FOLLOW, UNLIKE, has_code
 from .definition import NULL_FLAG, ColumnDefinition
-from .drift import REFRESH, Drift, compare, refusal, spelled
-from .shape import Shape, StoredColumn, find_columns, find_shape, physical
-from .target import Target, require_table
+from .described import Described
+from .drift import REFRESH, Drift, compare, is_spelled, refusal
+from .shape import Shape, StoredColumn, find_columns, find_shape, physical, plain_columns, shape_of
+from .target import Survey, Target, require_table
 from .widening import widens
 
 # One moment by one column, as `retention_days` writes it.
@@ -22,8 +23,8 @@ _PLAIN_TTL = re.compile(r"(?:`(?:[^`\\]|\\.)*`|\w+) \+ toInterval\w+\(\d+\)")
 _NOTHING = "ownlens"
 
 
-def ensure(target: Target, *, replaced: bool) -> Shape:
-    """Make the table fit its contract, and return it as it is then.
+def ensure(target: Target, survey: Survey, *, replaced: bool) -> Shape:
+    """Make the table, of which a survey told all, fit its contract, and return it as it is then.
 
     `replaced` says that the load replaces the whole table, so that its columns must fit, but only once it lands. A full
     refresh owes the table nothing.
@@ -31,7 +32,7 @@ def ensure(target: Target, *, replaced: bool) -> Shape:
     Raises:
         Rejected: the table differs in a way that only a person can decide about.
     """
-    shape = find_shape(target.store, target.table)
+    shape = shape_of(survey.here) if survey.here else None
     if shape is None:
         target.store.run(sql.create_target(target.name, target.definition))
         return _found(target)
@@ -51,10 +52,13 @@ def stored(target: Target) -> list[str]:
     return [*physical(find_columns(target.store, target.table))]
 
 
-def align(target: Target, stage: str) -> bool:
-    """Give a staged table the columns and types that the target has by now; tell whether it can land in it."""
-    columns = find_columns(target.store, target.table)
-    here, there = physical(columns), physical(find_columns(target.store, stage))
+def align(target: Target, stage: str, seen: tuple[Described, Described] | None = None) -> bool:
+    """Give a staged table the columns and types that the target has by now; tell whether it can land in it.
+
+    What was `seen` of the target and the staged table, columns and all, is not asked for again.
+    """
+    columns = plain_columns(seen[0]) if seen else find_columns(target.store, target.table)
+    here, there = physical(columns), physical(plain_columns(seen[1]) if seen else find_columns(target.store, stage))
     added = [_copied(columns[name]) for name in here if name not in there]
     fixed = {*target.definition.order, *filter(None, [target.contract.partition_by])}
     # Never the other way round: ClickHouse cuts numbers to fit without a word.
@@ -72,23 +76,26 @@ def align(target: Target, stage: str) -> bool:
 
 
 def require_alike(target: Target, stage: str) -> None:
-    """Align a staged table before its load is begun: a begun load must be able to land.
+    """Require that the rows of a staged table can land, before their load is begun.
 
-    ClickHouse itself compares the two, as it will when rows land: keys, columns, indexes, projections.
+    ClickHouse itself compares the two, as it will when rows land: keys, columns, indexes, projections. A table that
+    has gained columns since the staged one was made, or wider ones, is followed.
 
     Raises:
         Retryable: somebody has changed the table since the load was opened, which looks at it anew next time.
     """
-    alike = align(target, stage)
+    if not (_fits(target, stage) or (align(target, stage) and _fits(target, stage))):
+        raise Retryable(f"{target.table}: clickhouse: the table's definition changed while it was loaded; run it again")
+
+
+def _fits(target: Target, stage: str) -> bool:
     try:
-        if alike:
-            target.store.run(sql.attach(target.name, target.store.name(stage), _NOTHING))
+        target.store.run(sql.attach(target.name, target.store.name(stage), _NOTHING))
     except ClickHouseError as error:
         if not has_code(error, *UNLIKE):
             raise
-        alike = False
-    if not alike:
-        raise Retryable(f"{target.table}: clickhouse: the table's definition changed while it was loaded; run it again")
+        return False
+    return True
 
 
 def _found(target: Target) -> Shape:
@@ -149,7 +156,7 @@ def follow_ttl(target: Target, shape: Shape) -> bool:
         Rejected: its owner gave it one of several elements or actions.
     """
     wanted = target.definition.ttl
-    if wanted is None or shape.ttl == spelled(target, wanted):  # a TTL of the table's owner stays
+    if wanted is None or is_spelled(target, shape.ttl, wanted):  # a TTL of the table's owner stays
         return False
     if shape.ttl and not _PLAIN_TTL.fullmatch(shape.ttl):
         raise Rejected(

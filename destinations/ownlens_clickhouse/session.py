@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -15,10 +15,12 @@ from ownlens_plugins.errors import OwnLensError, Retryable
 from . import attempts, covering, preparing, schema, settling, sql
 from .attempts import Internal, parse
 from .failures import reported, unknown_outcome
-from .ledger import Standing, entry_for
+from .ledger import entry_for
+from .lives import Look
+from .preparing import Landing
 from .redo import Redo
 from .staging import Blueprint
-from .target import Target
+from .target import Survey, Tally, Target
 from .turns import take, turn
 from .writer import writer_for
 
@@ -30,6 +32,8 @@ class ClickHouseSession(LoadSession):
         self._target = target
         self._plan = plan
         self._label = label
+        self._rooms: list[str] = []
+        self._is_spread = False
         self._writer = writer_for(plan, target.store.config, blueprint, label)
         # A session that nobody closes must not look alive for as long as the process lives.
         weakref.finalize(self, attempts.end, label.attempt)
@@ -45,6 +49,7 @@ class ClickHouseSession(LoadSession):
             Retryable: not reachable now. Rejected: ClickHouse refuses.
         """
         store, marker = self._target.store, replace(self._label, role=attempts.MARKER).name
+        self._is_spread = True
         with reported(store.config, self._target.table):
             store.run(sql.create_marker(store.name(marker), marker))
         return replace(self._writer, marker=marker)
@@ -54,18 +59,25 @@ class ClickHouseSession(LoadSession):
         with reported(target.store.config, target.table):
             faults.reach("before_commit")
             staged = self._united(receipts)
-            stage = self._room_for(staged)
+            stage = self._stage_for(staged)
             with turn(target):
-                taken, standing = take(target, stage)
-                if result := standing.outcome(self._plan):
+                taken, seen = take(target, stage)
+                if result := seen.standing.outcome(self._plan):
                     self._clean()
                     return replace(result, replayed=True)
-                redo = self._begin(taken.name if stage == staged else staged.name, taken.name, standing)
+                landing = Landing(taken.name if stage == staged else staged.name, taken.name, stage.name)
+                redo, tally = self._begin(landing, seen)
                 with unknown_outcome(target.table):
-                    done = settling.finish(target, redo, taken.name)
+                    done = settling.finish(replace(target, ttl=seen.survey.ttl), redo, taken.name, tally)
                 faults.reach("cleanup")
-                self._clean()
+                self._clean([taken.name, *self._rooms, *self._left(seen.survey, stage)])
+                if self._is_spread:
+                    self._clean()  # workers elsewhere may have made tables since the survey
         return done.result()
+
+    def _left(self, survey: Survey, stage: Internal) -> list[str]:
+        made = settling.made_by(self._label.attempt, survey)
+        return [table for table in made if table != stage.name]
 
     def _united(self, receipts: Sequence[Receipt]) -> Internal:
         tables = [str(receipt.payload["table"]) for receipt in receipts]
@@ -74,45 +86,52 @@ class ClickHouseSession(LoadSession):
             self._target.store.run(sql.attach_all(self._target.store.name(first), self._target.store.name(other)))
         return _named(first)
 
-    def _room_for(self, staged: Internal) -> Internal:
-        """Return the table that is to land: that of the staged rows, or of a merge one that is empty yet."""
-        if self._plan.strategy is not Strategy.UPSERT or covering.exchanges(self._plan):
-            return staged
-        # Rows that stay may break a constraint that is younger than they are; staged ones were checked as parts.
-        return _named(self._writer.new_table(self._target.store, checked=False))
+    def _stage_for(self, staged: Internal) -> Internal:
+        """Return the table that is to land: that of the staged rows, or an empty one if only keys are staged."""
+        if covering.keys_only(self._plan):
+            return _named(self._room())
+        return staged
 
-    def _begin(self, staged: str, stage: str, standing: Standing) -> Redo:
-        target, plan = self._target, self._plan
-        rows, uuid, here = target.count(staged), target.uuid_of(stage), target.uuid_of(target.table)
+    def _room(self) -> str:
+        # Rows that stay may break a constraint that is younger than they are; staged ones were checked as parts.
+        room = self._writer.new_table(self._target.store, checked=False)
+        self._rooms.append(room)
+        return room
+
+    def _begin(self, landing: Landing, seen: Look) -> tuple[Redo, Tally | None]:
+        target, plan, survey = replace(self._target, ttl=seen.survey.ttl), self._plan, seen.survey
+        table, stage = survey.here, survey.tables.get(landing.former)
+        tally = preparing.tally(target, plan, landing, table)
+        rows, uuid = tally.rows, stage.uuid if stage else None
         if rows != plan.rows or uuid is None:
             raise Retryable(
                 f"{plan.table}: {plan.destination} has {rows} of {plan.rows} staged rows; load the staged set again"
             )
-        if here is None:
+        if table is None:
             raise Retryable(f"{plan.table}: {plan.destination}: somebody dropped the table; load the staged set again")
-        self._align(staged, stage)
-        prepared = preparing.prepare(target, plan, staged, stage)
+        if stage is not None and plan.strategy is not Strategy.OVERWRITE:
+            # Rows are compared as bytes, so equal ones must have equal types; and what lands must be able to. One that
+            # replaces the table owes it nothing.
+            schema.align(target, landing.stage, (table, stage))
+        prepared = preparing.prepare(target, plan, landing, tally, table, self._room)
         if not covering.exchanges(plan):
             # After the last look at the table: from the redo record on the rows must land.
-            schema.require_alike(target, stage)
-        entry = entry_for(plan, prepared.changes, uuid, life=standing.life, target=here)
+            schema.require_alike(target, landing.stage)
+        if prepared.restaged:
+            uuid = target.require_uuid(landing.stage)
+        entry = entry_for(plan, prepared.changes, uuid, life=seen.standing.life, target=table.uuid)
         redo = Redo(entry, covering.exchanges(plan), prepared.replaced)
-        target.begin(redo, stage)
-        return redo
+        target.begin(redo, landing.stage, table.comment)
+        return redo, None if prepared.restaged else tally
 
-    def _align(self, staged: str, stage: str) -> None:
-        # Rows are compared as bytes, so equal ones must have equal types. The table that is to land comes last: it must
-        # be able to take what is staged. One that replaces the table owes it nothing.
-        if self._plan.strategy is Strategy.OVERWRITE:
-            return
-        rows = [] if covering.keys_only(self._plan) else [staged]
-        for table in dict.fromkeys([*rows, stage]):
-            schema.align(self._target, table)
-
-    def _clean(self) -> None:
+    def _clean(self, tables: Iterable[str] | None = None) -> None:
         # The load is settled; what cannot be dropped now is dropped by whoever opens the table next.
-        with suppress(OwnLensError), reported(self._target.store.config, self._target.table):
-            settling.discard(self._target, self._label.attempt)
+        target = self._target
+        with suppress(OwnLensError), reported(target.store.config, target.table):
+            if tables is None:
+                settling.discard(target, self._label.attempt)
+            for table in dict.fromkeys(tables or ()):
+                target.drop(table)
 
     def abort(self) -> None:
         faults.reach("abort")

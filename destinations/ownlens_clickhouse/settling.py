@@ -16,21 +16,21 @@ from .attempts import Internal
 from .client import ACCESS_DENIED, UNLIKE, has_code
 from .failures import may_pass
 from .ledger import Entry, Standing
-from .lives import standing as standing_of
+from .lives import Look, look
 from .redo import Redo
-from .target import Leftover, Target
+from .target import Leftover, Survey, Tally, Target
 
 PAUSE = 0.05
 
 
-def finish(target: Target, redo: Redo, stage: str) -> Entry:
-    """Make a begun load visible, record it, and return its entry in the ledger.
+def finish(target: Target, redo: Redo, stage: str, tally: Tally | None = None) -> Entry:
+    """Make a begun load visible, record it, and return its entry in the ledger; `tally` as in `applying.apply`.
 
     Raises:
         CommitUnknown: it is not visible as a whole. Rejected: the table was changed so that it never can be.
     """
     try:
-        shown = applying.apply(target, redo, stage)
+        shown = applying.apply(target, redo, stage, tally)
     except ClickHouseError as error:
         if not has_code(error, *UNLIKE) or redo.exchanges:
             raise
@@ -51,31 +51,48 @@ def settle(target: Target, own: Internal) -> Standing:
     Raises:
         Retryable: an earlier load could not be finished now.
     """
-    standing = standing_of(target, own.sequence)
-    survey = target.survey()
-    if target.store.shared:
-        for leftover in survey.leftovers:
-            _settle_shared(target, leftover, standing, own)
-        return standing_of(target, own.sequence)
+    return settled(target, own).standing
+
+
+def settled(target: Target, own: Internal) -> Look:
+    """Do the same, and return what is there as well, with the columns of all. Nothing is looked for twice in vain.
+
+    Raises:
+        Retryable: an earlier load could not be finished now.
+    """
+    seen = look(target, own.sequence, columns=True)
+    acted = _settle_shared(target, seen, own) if target.store.shared else _settle_alone(target, seen)
+    return look(target, own.sequence, columns=True) if acted else seen
+
+
+def _settle_alone(target: Target, seen: Look) -> bool:
     # Only this process writes, and it has the turn: every begun load has been given up, also one whose session still
     # looks for the outcome.
+    standing, survey, acted = seen.standing, seen.survey, False
     if redo := survey.exchanged(standing):
         _finish_for_another(target, redo, target.table)
+        acted = True
     for leftover in survey.leftovers:
         if redo := survey.begun_by(leftover, standing):
             _finish_for_another(target, redo, leftover.table)
         if redo or _is_garbage(target, leftover, standing):
             target.drop(leftover.table)
-    return standing_of(target, own.sequence)
+            acted = True
+    return acted
 
 
-def _settle_shared(target: Target, leftover: Leftover, standing: Standing, own: Internal) -> None:
+def _settle_shared(target: Target, seen: Look, own: Internal) -> bool:
     # Others may be committing: only a claim that was taken over may be finished.
-    if leftover.is_claim:
-        if _is_dead(target, leftover):
-            take_over(target, leftover, own)
-    elif _is_garbage(target, leftover, standing):
-        target.drop(leftover.table)
+    acted = False
+    for leftover in seen.survey.leftovers:
+        if leftover.is_claim:
+            if _is_dead(target, leftover):
+                take_over(target, leftover, own)
+                acted = True
+        elif _is_garbage(target, leftover, seen.standing):
+            target.drop(leftover.table)
+            acted = True
+    return acted
 
 
 def take_over(target: Target, claim: Leftover, own: Internal) -> None:
@@ -89,7 +106,8 @@ def take_over(target: Target, claim: Leftover, own: Internal) -> None:
     if not target.rename(claim.table, taken.name):
         return  # somebody else has it
     _silence(target, claim.label, claim.table)
-    standing, survey = standing_of(target, own.sequence), target.survey()
+    seen = look(target, own.sequence)
+    standing, survey = seen.standing, seen.survey
     held = next((each for each in survey.leftovers if each.table == taken.name), None)
     redo = survey.exchanged(standing) or (held and survey.begun_by(held, standing))
     if redo:
@@ -128,9 +146,11 @@ def _silence(target: Target, gone: Internal, table: str) -> None:
         time.sleep(PAUSE)
 
 
-def sweep(target: Target, standing: Standing) -> None:
-    """Drop what attempts left whose loads are applied; leave everything while a load is begun."""
-    survey = target.survey()
+def sweep(target: Target, standing: Standing, survey: Survey) -> None:
+    """Drop what attempts left whose loads are applied; leave everything while a load is begun.
+
+    The survey is younger than the standing: a load that was begun when that was looked up is in it, or recorded.
+    """
     for leftover in () if survey.begun(standing) else survey.leftovers:
         if _is_garbage(target, leftover, standing):
             target.drop(leftover.table)
@@ -138,18 +158,23 @@ def sweep(target: Target, standing: Standing) -> None:
 
 def discard(target: Target, attempt: str) -> None:
     """Drop everything that one attempt has made."""
-    made = _made_by(target, attempt)
+    made = _left_by(attempt, target.survey())
     if markers := [each for each in made if each.label.is_marker]:
         # Before the others are listed: a writer elsewhere that has not seen it go has its table in the list.
         for marker in markers:
             target.drop(marker.table)
-        made = _made_by(target, attempt)
+        made = _left_by(attempt, target.survey())
     for leftover in made:
         target.drop(leftover.table)
 
 
-def _made_by(target: Target, attempt: str) -> list[Leftover]:
-    return [each for each in target.survey().leftovers if each.label.attempt == attempt]
+def made_by(attempt: str, survey: Survey) -> list[str]:
+    """Return the names of the tables that one attempt has made, as they were called in a survey."""
+    return [leftover.table for leftover in _left_by(attempt, survey)]
+
+
+def _left_by(attempt: str, survey: Survey) -> list[Leftover]:
+    return [leftover for leftover in survey.leftovers if leftover.label.attempt == attempt]
 
 
 def _is_garbage(target: Target, leftover: Leftover, standing: Standing) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import sql
+from .described import Described, columns_of, describe
 
 if TYPE_CHECKING:
     from .client import Store
@@ -130,42 +131,48 @@ def mentions(text: str, name: str) -> bool:
 
 def find_shape(store: Store, table: str) -> Shape | None:
     """Read a table's definition; None when there is no such table."""
-    rows = store.rows(
-        "SELECT engine, engine_full, partition_key, sorting_key, create_table_query, comment, dependencies_database, "
-        "dependencies_table FROM system.tables WHERE database = {database:String} AND name = {table:String}",
-        database=store.database,
-        table=table,
-    )
-    if not rows:
-        return None
-    family, engine, partition, order, ddl, comment = (str(value) for value in rows[0][:6])
-    elements = _elements(ddl)
-    clauses, ttl, settings = _clauses(engine)
+    found = describe(store, table, columns=True, definition=True).get(table)
+    return None if found is None else shape_of(found)
+
+
+def shape_of(found: Described) -> Shape:
+    """Return a table's definition, of which the store told columns and text."""
+    elements = _elements(found.ddl)
+    clauses, ttl, settings = _clauses(found.clauses)
     return Shape(
-        columns=_columns(store, table, elements),
+        columns=_columns(found.columns, elements),
         extras=tuple(_extras(elements)),
-        family=family,
-        versions=_versions(engine),
-        partition="" if partition == "tuple()" else partition,
-        order=order.removeprefix("(").removesuffix(")"),
+        family=found.engine,
+        versions=_versions(found.clauses),
+        partition="" if found.partition == "tuple()" else found.partition,
+        order=found.order.removeprefix("(").removesuffix(")"),
         clauses=clauses,
         ttl=ttl,
         settings=settings,
-        comment=comment,
-        views=tuple(f"{database}.{name}" for database, name in zip(rows[0][6], rows[0][7], strict=True)),
+        comment=found.comment,
+        views=found.views,
     )
 
 
 def find_columns(store: Store, table: str) -> dict[str, StoredColumn]:
     """Read a table's columns without their texts; none when there is no such table."""
-    return _columns(store, table, [])
+    return _columns(columns_of(store, table), [])
+
+
+def plain_columns(found: Described) -> dict[str, StoredColumn]:
+    """Return a table's columns without their texts, of which the store told."""
+    return _columns(found.columns, [])
 
 
 def find_ttl(store: Store, table: str) -> str:
     """Read a table's TTL; nothing when it has none, or is not there."""
-    query = "SELECT engine_full FROM system.tables WHERE database = {database:String} AND name = {table:String}"
-    rows = store.rows(query, database=store.database, table=table)
-    return _clauses(str(rows[0][0]))[1] if rows else ""
+    found = describe(store, table).get(table)
+    return ttl_of(found) if found else ""
+
+
+def ttl_of(found: Described) -> str:
+    """Return a table's TTL; nothing when it has none."""
+    return _clauses(found.clauses)[1]
 
 
 def _elements(ddl: str) -> list[str]:
@@ -185,17 +192,11 @@ def _extras(elements: list[str]) -> Iterator[Extra]:
             yield Extra(found[1], unquoted(found[2]), text)
 
 
-def _columns(store: Store, table: str, elements: list[str]) -> dict[str, StoredColumn]:
-    rows = store.rows(
-        "SELECT name, type, default_kind, default_expression, comment FROM system.columns "
-        "WHERE database = {database:String} AND table = {table:String} ORDER BY position",
-        database=store.database,
-        table=table,
-    )
+def _columns(columns: Sequence[tuple[str, ...]], elements: list[str]) -> dict[str, StoredColumn]:
     texts = {unquoted(found[0]): each for each in elements if (found := _QUOTED.match(each))}
     return {
-        str(name): StoredColumn(str(name), str(kind), str(default), str(value), str(comment), texts.get(str(name), ""))
-        for name, kind, default, value, comment in rows
+        name: StoredColumn(name, kind, default, value, comment, texts.get(name, ""))
+        for name, kind, default, value, comment in columns
     }
 
 

@@ -198,7 +198,13 @@ def delete_load(target: str, source: str, partition: str, sequence: int) -> str:
     )
 
 
-def count_partitions(name: str, *, sequence: int | None, lasting: str) -> str:
-    """Count rows by partition: id, all rows, and those for which `lasting` holds."""
-    where = "" if sequence is None else f" WHERE `_ownlens_load` = {sequence}"
-    return f"SELECT _partition_id, count(), countIf({lasting}) FROM {name}{where} GROUP BY 1 ORDER BY 1"
+def count_partitions(name: str, *, where: str, lasting: str, also: str = "") -> str:
+    """Count rows by partition: id, all rows, and those for which `lasting` holds; and a constant, if any."""
+    more = f", {also}" if also else ""
+    counts = f"SELECT _partition_id, count(), countIf({lasting}){more} FROM {name}"
+    return f"{counts}{'' if where == 'true' else f' WHERE {where}'} GROUP BY _partition_id"
+
+
+def find_uuid(database: str, table: str) -> str:
+    """Select the UUID of a table, which stays with its rows when it is renamed or exchanged."""
+    return f"SELECT uuid FROM system.tables WHERE database = {literal(database)} AND name = {literal(table)}"

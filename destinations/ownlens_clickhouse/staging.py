@@ -22,6 +22,8 @@ from .failures import may_pass
 from .shape import Extra, Shape, StoredColumn, mentions
 from .target import Target
 
+# What ClickHouse itself says of every table that was made without settings.
+_OWN_SETTINGS = "index_granularity = 8192"
 logger = logging.getLogger("ownlens.clickhouse")
 
 
@@ -65,9 +67,13 @@ def replacing(target: Target, shape: Shape, own: Internal, sequence: int) -> Blu
     fitting = [each for each in shape.extras if not any(mentions(each.text, name) for name in _gone(target, shape))]
     untouched = [each for each in fitting if not any(mentions(each.text, name) for name in changed)]
     bare = [each for each in untouched if each.name == sql.LOAD_INDEX]
+    # What the table's owner added to it may not fit; its own parts do.
+    plain = _replacing(target, shape, bare, sequence, owned=False)
+    if shape.settings == _OWN_SETTINGS:
+        plain = replace(plain, storage=f"{plain.storage} SETTINGS {_OWN_SETTINGS}")
     for extras in (fitting, untouched, bare):
         blueprint = _replacing(target, shape, extras, sequence, owned=extras is not bare)
-        if extras is bare or _can_be_made(target, blueprint, own):
+        if extras is bare or blueprint == plain or _can_be_made(target, blueprint, own):
             break
     lost = [f"{each.kind} {each.name}" for each in shape.extras if each not in extras and each.name != sql.LOAD_INDEX]
     if lost:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from ownlens_plugins.contracts import TableContract
-from ownlens_plugins.errors import Rejected
+from ownlens_plugins.errors import Rejected, Retryable
 
 from . import sql
 from .attempts import PREFIX, Internal, parse, table_key
 from .client import UNKNOWN_TABLE, Store, has_code
 from .definition import TableDefinition
+from .described import Described, describe
 from .ledger import Ledger, Standing
 from .redo import Redo, note_of, read_redo
-from .shape import Shape, find_ttl, moments
+from .shape import Shape, find_ttl, moments, ttl_of
 
 # Rows that expire sooner may vanish while a load is counted.
 _ABOUT_TO_EXPIRE = timedelta(days=1)
@@ -28,6 +30,19 @@ class Count:
 
     rows: int
     lasting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Rows by partition id: those of a staged table, and those of the target that its load may change."""
+
+    staged: Mapping[str, Count]
+    held: Mapping[str, Count]
+
+    @property
+    def rows(self) -> int:
+        """All staged rows."""
+        return sum(each.rows for each in self.staged.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +72,13 @@ class Survey:
     uuid: UUID | None
     redo: Redo | None
     leftovers: tuple[Leftover, ...]
+    tables: Mapping[str, Described] = field(default_factory=dict)
+    here: Described | None = None
+
+    @property
+    def ttl(self) -> str:
+        """The target's TTL; nothing when it has none, or is not there."""
+        return ttl_of(self.here) if self.here else ""
 
     def exchanged(self, standing: Standing) -> Redo | None:
         """Return the load whose staged table the target is already, if it is not recorded."""
@@ -85,7 +107,8 @@ class Target:
     """A contract's table, the store it is in, and the ledger beside it.
 
     `replaces` says that the load at hand leaves nothing of what the table holds, whatever that is, and `anew` that it
-    owes nothing to the table's definition either.
+    owes nothing to the table's definition either. `ttl` is the table's TTL, once it was seen; it is asked for else.
+    `has_parts` says that the table was seen, and keeps rows of its own.
     """
 
     store: Store
@@ -94,6 +117,8 @@ class Target:
     definition: TableDefinition
     replaces: bool = False
     anew: bool = False
+    ttl: str | None = None
+    has_parts: bool = False
 
     @property
     def table(self) -> str:
@@ -119,8 +144,16 @@ class Target:
 
     def visible_rows(self) -> int:
         """Count the rows that the table shows, whatever engine it has; newest versions only."""
-        final = " FINAL" if "Replacing" in self._engine_of(self.table) else ""
-        return int(self.store.rows(f"SELECT count() FROM {self.name}{final}")[0][0])
+        return int(self.store.rows(f"SELECT count() {self._visible(self._engine_of(self.table))}")[0][0])
+
+    def rows_of(self, stage: str, engine: str) -> tuple[int, int]:
+        """Count all rows of a staged table, and those that this one, of such an engine, shows."""
+        staged = f"SELECT count() FROM {self.store.name(stage)}"
+        rows = self.store.rows(f"SELECT ({staged}), (SELECT count() {self._visible(engine)})")[0]
+        return int(rows[0]), int(rows[1])
+
+    def _visible(self, engine: str) -> str:
+        return f"FROM {self.name}{' FINAL' if 'Replacing' in engine else ''}"
 
     def is_empty(self) -> bool:
         """Tell whether the table has no rows; also one that is gone has none."""
@@ -135,10 +168,29 @@ class Target:
         """Count all rows of a table, whatever they are to a reader."""
         return int(self.store.rows(f"SELECT count() FROM {self.store.name(table)}")[0][0])
 
-    def partitions(self, name: str, *, sequence: int | None = None) -> Mapping[str, Count]:
-        """Count the rows of a table (its quoted name), or those of one load, by partition id."""
-        query = sql.count_partitions(name, sequence=sequence, lasting=self.lasting())
-        return {str(row[0]): Count(int(row[1]), int(row[2])) for row in self.store.rows(query)}
+    def partitions(self, name: str, *, where: str = "true") -> Mapping[str, Count]:
+        """Count the rows of a table (its quoted name), or some of them, by partition id."""
+        return _counts(self.store.rows(sql.count_partitions(name, where=where, lasting=self.lasting())))
+
+    def landed(self, *, where: str = "true") -> tuple[UUID | None, Mapping[str, Count]]:
+        """Count the table's rows, or some of them, by partition id; and return the UUID that it has then."""
+        query = sql.count_partitions(self.name, where=where, lasting=self.lasting(), also=self.uuid_then())
+        rows = self.store.rows(query)
+        uuid = UUID(str(rows[0][3])) if rows and rows[0][3] else self.uuid_of(self.table)
+        return uuid, _counts(rows)
+
+    def uuid_then(self) -> str:
+        """Write what a query about the table's rows adds to learn the UUID of the table that it reads."""
+        return f"toString(({sql.find_uuid(self.store.database, self.table)}))"
+
+    def tally(self, stage: str, *, where: str | None) -> Tally:
+        """Count the rows of a staged table, and those of this one that a condition, if any, chooses."""
+        lasting = self.lasting()
+        queries = [sql.count_partitions(self.store.name(stage), where="true", lasting=lasting, also="1")]
+        if where is not None:
+            queries.append(sql.count_partitions(self.name, where=where, lasting=lasting, also="0"))
+        rows = self.store.rows(" UNION ALL ".join(queries))
+        return Tally(_counts(row for row in rows if row[3]), _counts(row for row in rows if not row[3]))
 
     def lasting(self) -> str:
         """Return the condition of rows that the table's TTL will not drop while a load is counted."""
@@ -148,38 +200,48 @@ class Target:
 
     def moments(self) -> list[str]:
         """Return the expressions of the moments after which the table's rows may go, whoever set them."""
-        return list(moments(find_ttl(self.store, self.table)))
+        return list(moments(find_ttl(self.store, self.table) if self.ttl is None else self.ttl))
 
-    def survey(self) -> Survey:
-        """Find the target, and everything that attempts to load it have made and not dropped."""
-        rows = self.store.rows(
-            "SELECT name, uuid, comment FROM system.tables WHERE database = {database:String} "
-            "AND (name = {table:String} OR startsWith(name, {prefix:String})) ORDER BY name",
-            database=self.store.database,
-            table=self.table,
-            prefix=f"{PREFIX}{table_key(self.table)}_",
-        )
-        uuid, redo, leftovers = None, None, []
-        for name, found, comment in ((str(row[0]), UUID(str(row[1])), str(row[2])) for row in rows):
-            if name == self.table:
-                uuid, redo = found, read_redo(comment)
-            # The lock that a claim goes through for a moment has no owner in its name; its comment has.
-            elif label := parse(name) or parse(comment):
-                leftovers.append(Leftover(name, found, label, read_redo(comment)))
-        return Survey(uuid, redo, tuple(leftovers))
+    def survey(self, *, columns: bool = False, definition: bool = False) -> Survey:
+        """Find the target, and everything that attempts to load it have made and not dropped.
 
-    def begin(self, redo: Redo, stage: str) -> None:
-        """Record on the staged table that its rows are all there, and what they are to become."""
-        note = note_of(self._comment()) if redo.exchanges else ""
+        With their columns, and the text of their definitions, if asked.
+        """
+        tables = self._described(columns=columns, definition=definition)
+        here = tables.get(self.table)
+        # The lock that a claim goes through for a moment has no owner in its name; its comment has.
+        owned = ((each, parse(each.name) or parse(each.comment)) for each in tables.values() if each is not here)
+        leftovers = [Leftover(each.name, each.uuid, label, read_redo(each.comment)) for each, label in owned if label]
+        redo = read_redo(here.comment) if here else None
+        return Survey(here.uuid if here else None, redo, tuple(leftovers), tables, here)
+
+    def _described(self, *, columns: bool, definition: bool) -> dict[str, Described]:
+        prefix = f"{PREFIX}{table_key(self.table)}_"
+        if columns and self.has_parts:
+            try:
+                return describe(self.store, self.table, prefix=prefix, columns=True, definition=definition, rows=True)
+            except Exception as error:
+                if not has_code(error, UNKNOWN_TABLE):
+                    raise
+        return describe(self.store, self.table, prefix=prefix, columns=columns, definition=definition)
+
+    def require_uuid(self, stage: str) -> UUID:
+        """Return a staged table's UUID.
+
+        Raises:
+            Retryable: another attempt has taken the table away.
+        """
+        if uuid := self.uuid_of(stage):
+            return uuid
+        raise Retryable(f"{self.table}: clickhouse: the staged rows were swept away; run the load again")
+
+    def begin(self, redo: Redo, stage: str, comment: str) -> None:
+        """Record on the staged table that its rows are all there, and what they are to become.
+
+        A table that takes this one's place keeps the note that its owner wrote into its comment.
+        """
+        note = note_of(comment) if redo.exchanges else ""
         self.store.run(sql.comment(self.store.name(stage), redo.text(note)))
-
-    def _comment(self) -> str:
-        rows = self.store.rows(
-            "SELECT comment FROM system.tables WHERE database = {database:String} AND name = {table:String}",
-            database=self.store.database,
-            table=self.table,
-        )
-        return str(rows[0][0]) if rows else ""
 
     def drop(self, table: str) -> None:
         """Drop an internal table or view, and wait until no statement uses it."""
@@ -212,6 +274,10 @@ class Target:
             table=table,
         )
         return str(rows[0][0]) if rows else ""
+
+
+def _counts(rows: Iterable[Sequence[Any]]) -> dict[str, Count]:
+    return {str(row[0]): Count(int(row[1]), int(row[2])) for row in rows}
 
 
 def require_table(target: Target, shape: Shape) -> None:

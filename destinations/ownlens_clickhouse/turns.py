@@ -19,9 +19,8 @@ from ownlens_plugins.errors import Retryable
 from . import settling
 from .attempts import PREFIX, Internal
 from .client import TABLE_EXISTS, has_code
-from .ledger import Standing
-from .lives import standing as standing_of
-from .target import Leftover, Target
+from .lives import Look, look
+from .target import Leftover, Survey, Target
 
 _LOCKS: dict[tuple[str, str, str], threading.Lock] = {}
 _LOCKS_GUARD = threading.Lock()
@@ -45,12 +44,12 @@ def turn(target: Target) -> Iterator[None]:
         lock.release()
 
 
-def take(target: Target, stage: Internal) -> tuple[Internal, Standing]:
+def take(target: Target, stage: Internal) -> tuple[Internal, Look]:
     """Take the table's turn for a staged load; the caller has this process's turn already.
 
     Returns:
         The staged table's name from now on, and how far the target has come. If the load turns out to be applied
-        already, the turn is not taken.
+        already, the turn is not taken. What was seen has the staged table under its former name.
 
     Raises:
         Retryable: the turn did not come in time, or another attempt took the staged table away.
@@ -58,8 +57,8 @@ def take(target: Target, stage: Internal) -> tuple[Internal, Standing]:
     if target.store.shared:
         return _Claim(target, stage).take()
     # One process writes here, and it has the turn. What dead attempts left only matters if they began a load.
-    standing = standing_of(target, stage.sequence)
-    return stage, settling.settle(target, stage) if target.survey().begun(standing) else standing
+    seen = look(target, stage.sequence, columns=True)
+    return stage, settling.settled(target, stage) if seen.survey.begun(seen.standing) else seen
 
 
 class _Claim:
@@ -71,36 +70,33 @@ class _Claim:
         self._deadline = time.monotonic() + 2 * target.store.config.turn_timeout
         self._watched: tuple[UUID, float] | None = None
 
-    def take(self) -> tuple[Internal, Standing]:
+    def take(self) -> tuple[Internal, Look]:
         while True:
-            standing = self._wait()
-            if standing.position > self._stage.sequence:
-                return self._stage, standing
-            if name := self._try(standing):
-                return name, standing
+            seen = self._wait()
+            if seen.standing.position > self._stage.sequence:
+                return self._stage, seen
+            if name := self._try(seen):
+                return name, seen
 
-    def _wait(self) -> Standing:
+    def _wait(self) -> Look:
         while time.monotonic() < self._deadline:
-            standing = settling.settle(self._target, self._stage)
-            claims = self._claims()
+            seen = settling.settled(self._target, self._stage)
+            claims = [each for each in seen.survey.leftovers if each.is_claim]
             if not claims:
-                return standing
+                return seen
             if self._is_overdue(claims[0]):
                 settling.take_over(self._target, claims[0], self._stage)
             time.sleep(settling.PAUSE)
         raise settling.busy(self._target)
-
-    def _claims(self) -> list[Leftover]:
-        return [each for each in self._target.survey().leftovers if each.is_claim]
 
     def _is_overdue(self, claim: Leftover) -> bool:
         if self._watched is None or self._watched[0] != claim.uuid:
             self._watched = (claim.uuid, time.monotonic())
         return time.monotonic() - self._watched[1] > self._target.store.config.turn_timeout
 
-    def _try(self, standing: Standing) -> Internal | None:
-        target, stage = self._target, self._stage
-        lock = f"{PREFIX}{stage.key}_lock{standing.position}"
+    def _try(self, seen: Look) -> Internal | None:
+        target, stage, position = self._target, self._stage, seen.standing.position
+        lock = f"{PREFIX}{stage.key}_lock{position}"
         try:
             if not target.rename(stage.name, lock):
                 raise Retryable(f"{target.table}: clickhouse: the staged rows were swept away; run the load again")
@@ -109,10 +105,17 @@ class _Claim:
                 return None
             raise
         # The tables first, then the ledger: a claim that has gone in between has left its entry there.
-        others = [claim for claim in self._claims() if claim.table != lock]
-        now = standing_of(target, stage.sequence)
-        if others or (now.life, now.position) != (standing.life, standing.position):
+        survey = target.survey()
+        others = any(each.is_claim and each.table != lock for each in survey.leftovers)
+        if others or not self._is_still(seen, survey):
             target.rename(lock, stage.name)
             return None
-        claimed = replace(stage, role=f"at{standing.position}")
+        claimed = replace(stage, role=f"at{position}")
         return claimed if target.rename(lock, claimed.name) else None
+
+    def _is_still(self, seen: Look, survey: Survey) -> bool:
+        """Tell whether the table stands where it stood before the lock was taken."""
+        if self._target.ledger.newest(self._target.table) == seen.newest and survey.uuid == seen.survey.uuid:
+            return True
+        now = look(self._target, self._stage.sequence).standing
+        return (now.life, now.position) == (seen.standing.life, seen.standing.position)

@@ -77,6 +77,11 @@ def create_stage(name: str, table: TableDefinition, *, sequence: int, becomes_ta
     return f"CREATE TABLE {name} {columns} {_storage(table, 'MergeTree', None)} SETTINGS {NO_MERGES} {comment}"
 
 
+def create_token(name: str, label: str) -> str:
+    """Create a table that holds nothing, for an attempt that stages no rows and needs the turn."""
+    return f"CREATE TABLE {name} (`nothing` UInt8) ENGINE = MergeTree ORDER BY tuple() COMMENT {literal(label)}"
+
+
 def create_like(name: str, elements: Sequence[str], storage: str, label: str, cluster: str | None = None) -> str:
     """Create a staged table from ClickHouse's own words about the target."""
     create = f"CREATE TABLE {name}{everywhere(cluster)} ({', '.join(elements)})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ownlens_plugins.api import LoadPlan, LoadResult, new_attempt
+from ownlens_plugins.api import Covers, LoadPlan, LoadResult, new_attempt
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.errors import Rejected
 
@@ -20,7 +20,8 @@ def adopt(lake: DeltaLake, plan: LoadPlan, rows: int) -> LoadResult:
     Raises:
         Rejected: a load is marked in the log, or the table is gone or shows another number of rows.
     """
-    nothing = replace(plan, strategy=Strategy.APPEND, parts=(), covers=None, full_refresh=False)
+    # Older sets have nothing to add, as to a set of the whole table: a run that had them in its queue brings none.
+    nothing = replace(plan, strategy=Strategy.APPEND, parts=(), covers=Covers(), full_refresh=False)
     if (table := lake.open()) is None:
         raise Rejected(f"{plan.table}: s3 has no table to adopt; load it as usual")
     if (position := table.transaction_version(f"ownlens/{plan.table}")) is not None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pytest
 
 from ownlens_clickhouse.client import Store
 from ownlens_plugins.contracts import TableContract
+from ownlens_plugins.engine.adopting import Adopted
+from ownlens_plugins.errors import Retryable
 
 from .backups import backup, lose_ledger
 from .dying import killed
@@ -85,3 +91,58 @@ def test_a_killed_adoption_is_none_or_whole(
     world.run(table)
     world.require_source(table, f"an adoption in {name} was killed at {point}")
     assert ledger(world, table, name) == 3
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_two_adopters_at_once_mark_one_set(world: World, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    world.execute(create(ARTICLES))
+    runs(world, ARTICLES, 1, 2)
+    lose_ledger(world, name, ARTICLES)
+    store = world.stores[name]
+    meeting, adopt = threading.Barrier(2), type(store).adopt  # type: ignore[attr-defined]
+
+    def together(self: Any, *given: Any) -> Any:
+        meeting.wait(60)
+        return adopt(self, *given)
+
+    monkeypatch.setattr(type(store), "adopt", together)
+    worlds = [replace(world, stores={name: type(store)(store.config)}) for _ in range(2)]
+    with ThreadPoolExecutor(2) as rivals:
+        found = [each.exception() or each.result() for each in [rivals.submit(attempt, one, name) for one in worlds]]
+    for one in worlds:
+        one.close()
+    assert all(isinstance(each, Adopted | Retryable) for each in found), found
+    assert any(isinstance(each, Adopted) for each in found), found
+    assert ledger(world, ARTICLES, name) == 2
+    runs(world, ARTICLES, 3)
+    world.require_source(ARTICLES, f"two at once adopted a table of {name}")
+
+
+def attempt(world: World, name: str) -> Adopted:
+    return adopted(world, ARTICLES, name)
+
+
+# --- a contract that became two
+
+# Which columns each half leaves out.
+HALVES = {"stories": ("price", "tags"), "prices": ("note", "seen_at")}
+
+
+def test_a_contract_that_became_two_fills_both_and_leaves_the_old_table(world: World) -> None:
+    world.execute(create(ARTICLES))
+    runs(world, ARTICLES, 1, 2)
+    halves = [half(*each) for each in HALVES.items()]
+    world.execute("CREATE TABLE stories AS SELECT * FROM articles; CREATE TABLE prices AS SELECT * FROM articles")
+    world.run(*halves)
+    for table in (*halves, ARTICLES):  # the old one stays as it is
+        world.require_source(table, "a contract became two")
+    for name in HALVES:
+        world.execute(f"UPDATE {name} SET day = '2026-02-03', updated_at = now() WHERE article_id = 1")
+    world.run(*halves)
+    for table in halves:
+        world.require_source(table, "a run after a contract became two")
+
+
+def half(name: str, left: tuple[str, ...]) -> TableContract:
+    columns = tuple(one for one in ARTICLES.columns if one.name not in left)
+    return replace(ARTICLES, table=name, path=f"news/{name}", columns=columns)

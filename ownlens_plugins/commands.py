@@ -22,6 +22,11 @@ def backfill_command(table: str, destination: str) -> str:
     return load_command(table, "--backfill", "--destinations", listed([destination]))
 
 
+def adopt_command(table: str, destination: str) -> str:
+    """Return the command that takes a table's rows in one destination as they are."""
+    return shlex.join(["ownlens", "adopt", "--destination", destination, *_argument(table)])
+
+
 def since_command(table: str, destination: str, moment: datetime) -> str:
     """Return the command that brings a stretch of one table into one destination once more."""
     return load_command(table, "--since", moment.isoformat(), "--destinations", listed([destination]))

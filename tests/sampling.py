@@ -47,6 +47,7 @@ GRIDS = {
     "test_races",
     "test_racing",
     "test_recovery",
+    "test_recovery_kills",
     "test_reference",
     "test_refreshing",
     "test_refusals",

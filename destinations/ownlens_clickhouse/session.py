@@ -51,7 +51,7 @@ class ClickHouseSession(LoadSession):
         store, marker = self._target.store, replace(self._label, role=attempts.MARKER).name
         self._is_spread = True
         with reported(store.config, self._target.table):
-            store.run(sql.create_marker(store.name(marker), marker))
+            store.run(sql.create_token(store.name(marker), marker))
         return replace(self._writer, marker=marker)
 
     def commit(self, receipts: Sequence[Receipt]) -> LoadResult:

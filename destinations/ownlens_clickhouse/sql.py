@@ -77,9 +77,9 @@ def create_stage(name: str, table: TableDefinition, *, sequence: int, becomes_ta
     return f"CREATE TABLE {name} {columns} {_storage(table, 'MergeTree', None)} SETTINGS {NO_MERGES} {comment}"
 
 
-def create_marker(name: str, label: str) -> str:
-    """Create the table whose being there says that an attempt is not over."""
-    return f"CREATE TABLE {name} (there UInt8) ENGINE = MergeTree ORDER BY tuple() COMMENT {literal(label)}"
+def create_token(name: str, label: str) -> str:
+    """Create a table that holds nothing. By being there it says that an attempt is not over, or has the turn."""
+    return f"CREATE TABLE {name} (`nothing` UInt8) ENGINE = MergeTree ORDER BY tuple() COMMENT {literal(label)}"
 
 
 def create_like(name: str, elements: Sequence[str], storage: str, label: str, cluster: str | None = None) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ownlens_plugins.api import LoadPlan, LoadResult, new_attempt
+from deltalake.exceptions import CommitFailedError
+
+from ownlens_plugins.api import Covers, LoadPlan, LoadResult, new_attempt
 from ownlens_plugins.contracts import Strategy
-from ownlens_plugins.errors import Rejected
+from ownlens_plugins.errors import Rejected, Retryable
 
 from .delta import DeltaLake
 from .identity import table_id
@@ -19,8 +21,10 @@ def adopt(lake: DeltaLake, plan: LoadPlan, rows: int) -> LoadResult:
 
     Raises:
         Rejected: a load is marked in the log, or the table is gone or shows another number of rows.
+        Retryable: another commit came first.
     """
-    nothing = replace(plan, strategy=Strategy.APPEND, parts=(), covers=None, full_refresh=False)
+    # Older sets have nothing to add, as to a set of the whole table: a run that had them in its queue brings none.
+    nothing = replace(plan, strategy=Strategy.APPEND, parts=(), covers=Covers(), full_refresh=False)
     if (table := lake.open()) is None:
         raise Rejected(f"{plan.table}: s3 has no table to adopt; load it as usual")
     if (position := table.transaction_version(f"ownlens/{plan.table}")) is not None:
@@ -32,6 +36,9 @@ def adopt(lake: DeltaLake, plan: LoadPlan, rows: int) -> LoadResult:
     entry = new_entry(nothing, new_attempt())
     entry = replace(entry, inserted=rows, table_id=table_id(table), table_version=table.version())
     # Through the handle that was looked at: a load that commits meanwhile marks the log too, and the two conflict.
-    lake.append(table, nothing, (), entry)
+    try:
+        lake.append(table, nothing, (), entry)
+    except CommitFailedError as error:
+        raise Retryable(f"{plan.table}: s3: another commit to the table came first; run it again") from error
     write_entry(lake.folder, entry)
     return entry.result

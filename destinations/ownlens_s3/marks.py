@@ -81,6 +81,11 @@ class Marks:
         """Tell whether a load is in, or was overtaken by a set of the whole table."""
         return sequence <= self.position and (self.holds(sequence) or sequence <= self.whole)
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether a set below the newest one may still come: a number was left out since the whole table was set."""
+        return self.last != self.position or self._run[0] > self.whole + 1
+
     def holds(self, sequence: int) -> bool:
         """Tell whether this very load is in."""
         if sequence > self.position:

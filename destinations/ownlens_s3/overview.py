@@ -51,7 +51,7 @@ def state_of_delta(lake: DeltaLake) -> TableState:
         entry = read_entry(lake.folder, position)
         # The log decides; an entry that is not of the load which it marks is of a table of before.
         is_own = entry is not None and not marks.differs(position, entry.digest)
-        return _state(position, entry if is_own else None, size, is_sure=marks.is_done(position))
+        return _state(position, entry if is_own else None, size, is_sure=not marks.has_gaps)
 
 
 def _bytes(table: Handle) -> int:

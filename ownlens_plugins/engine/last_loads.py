@@ -1,7 +1,7 @@
 """What runs have to say of each table in each destination, for people: the newest load, and why the last run failed.
 
-Nothing is decided by it: the destination's own ledger says what is applied. A run that dies leaves the word of the one
-before it.
+The destination's own ledger says what is applied, not these: all that they can do is to make a run ask, where that
+ledger knows nothing at all. A run that dies leaves the word of the one before it.
 """
 
 from __future__ import annotations

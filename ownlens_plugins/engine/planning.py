@@ -13,6 +13,7 @@ from ..errors import Rejected
 from ..powers import TableState
 from ..registry import Registry
 from .gaps import require_no_gap
+from .ledgers import require_ledger
 from .manifest import Manifest
 from .positions import refuse_if_ahead
 from .staged_log import StagedLog
@@ -45,7 +46,7 @@ def pending(
 
     Raises:
         Rejected: sets that are still to be loaded were staged under a contract that no longer fits, or the destination
-            was loaded from other staged sets.
+            was loaded from other staged sets, or has lost its ledger and would have rows twice.
     """
     missing: list[LoadPlan] = []
     lacked: list[Manifest] = []
@@ -73,6 +74,7 @@ def pending(
             break
         if len(missing) == most:
             return Pending(tuple(missing), None, more=True)
+    require_ledger(destination, area, missing)
     if before:
         require_no_gap(destination, contract, area, before, lacked)
     _refuse_outdated(contract, outdated)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -28,7 +28,8 @@ from ..api import (
 )
 from ..contracts import Strategy, TableContract
 from ..errors import Rejected, Retryable
-from ..powers import Chore, SliceCounts, Upkeep
+from ..powers import Chore, SliceCounts, TableState, Upkeep
+from .owners import is_alive
 
 _TABLES = """
 CREATE TABLE ledger (name TEXT, sequence INT, digest TEXT, result TEXT, PRIMARY KEY (name, sequence));
@@ -225,9 +226,7 @@ class ReferenceSession(LoadSession):
 
     def mark(self, connection: sqlite3.Connection, result: LoadResult) -> None:
         """Write the ledger's row, in the same transaction as the table's."""
-        counts = {name: getattr(result, name) for name in _COUNTS}
-        row = (self.plan.table, self.plan.sequence, self.plan.digest, json.dumps(counts))
-        connection.execute("INSERT INTO ledger VALUES (?, ?, ?, ?)", row)
+        _mark(connection, self.plan, result)
 
     def clear(self, connection: sqlite3.Connection) -> None:
         """End the attempt and drop what it staged."""
@@ -276,7 +275,7 @@ class ReferenceDestination(Destination[ReferenceConfig, DestinationOptions]):
         """Delete what the attempts of dead processes staged for the table."""
         query = "SELECT attempt, owner FROM attempts WHERE name = ?"
         for attempt, owner in connection.execute(query, (plan.table,)).fetchall():
-            if not _is_alive(owner):
+            if not is_alive(owner):
                 for table in ("staged", "attempts"):
                     connection.execute(f"DELETE FROM {table} WHERE attempt = ?", (attempt,))
 
@@ -322,6 +321,33 @@ class ReferenceDestination(Destination[ReferenceConfig, DestinationOptions]):
         """Return the newest load of a table; an optional power, which a log of staged sets that begins anew asks."""
         return max(self.ledger(contract.table), default=0)
 
+    def overview(self, contracts: Sequence[TableContract]) -> Mapping[str, TableState]:
+        """Return where each table stands; an optional power. `found` takes all loads up to the newest for done."""
+        query = "SELECT name, max(sequence), digest, result FROM ledger GROUP BY 1"
+        with transaction(self.config.path) as connection:
+            rows = connection.execute(query).fetchall()
+        states = {row[0]: TableState(row[1], row[2], rows=json.loads(row[3])["rows"], is_sure=True) for row in rows}
+        return {each.table: states[each.table] for each in contracts if each.table in states}
+
+    def adopt(self, plan: LoadPlan, rows: int) -> LoadResult:
+        """Take the rows that are there for those of a load, when the ledger is lost; an optional power."""
+        with transaction(self.config.path) as connection:
+            if done := self.found(connection, plan):
+                return done
+            if known := self.newest(connection, plan.table):
+                raise Rejected(f"{plan.table}: reference knows load {known} of this table; load it as usual")
+            there = connection.execute("SELECT count(*) FROM landed WHERE name = ?", (plan.table,)).fetchone()[0]
+            if there != rows:
+                raise Rejected(f"{plan.table}: reference shows {there} rows, {rows} were compared; run it again")
+            result = LoadResult(plan.load_id, plan.digest, plan.rows, inserted=rows)
+            _mark(connection, plan, result)
+        return result
+
+    def newest(self, connection: sqlite3.Connection, table: str) -> int:
+        """Return the newest load in the ledger, 0 being none."""
+        query = "SELECT coalesce(max(sequence), 0) FROM ledger WHERE name = ?"
+        return int(connection.execute(query, (table,)).fetchone()[0])
+
     def ledger(self, table: str) -> list[int]:
         """Return the sequences of the table's loads."""
         with transaction(self.config.path) as connection:
@@ -333,6 +359,12 @@ class ReferenceDestination(Destination[ReferenceConfig, DestinationOptions]):
         with transaction(self.config.path) as connection:
             rows = connection.execute("SELECT DISTINCT attempt, part FROM staged WHERE name = ?", (table,)).fetchall()
         return [f"{attempt}/{part}" for attempt, part in rows]
+
+
+def _mark(connection: sqlite3.Connection, plan: LoadPlan, result: LoadResult) -> None:
+    counts = {name: getattr(result, name) for name in _COUNTS}
+    row = (plan.table, plan.sequence, plan.digest, json.dumps(counts))
+    connection.execute("INSERT INTO ledger VALUES (?, ?, ?, ?)", row)
 
 
 def _gone(connection: sqlite3.Connection, upkeep: Upkeep, table: str, which: str, value: object) -> int:
@@ -347,22 +379,3 @@ def _within(covers: Covers) -> str:
     if covers.days is None:
         return "true"
     return f"{_DAY} IN ({', '.join(repr(str(day)) for day in covers.days)})"
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not _is_zombie(process)
-
-
-def _is_zombie(process: int) -> bool:
-    """Tell whether a process is dead but its parent has not asked yet."""
-    try:
-        with open(f"/proc/{process}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return False

@@ -15,17 +15,18 @@ from .cases.reading import EVERY_CASE, TYPES
 from .promises.attempts import Attempts
 from .promises.crashes import Crashes
 from .promises.maintenance import Maintenance
+from .promises.standings import Standings
 from .promises.values import Values
 from .promises.visibility import Visibility
 from .trial import Trial
 
 
-class DestinationSuite(Visibility, Attempts, Values, Crashes, Maintenance):
+class DestinationSuite(Visibility, Attempts, Values, Crashes, Maintenance, Standings):
     """Subclass it as `Test…`, name the destination, and give two things; pytest then proves every promise.
 
     Required: the attribute `destination_type`, a fixture `destination` that returns one with an empty store of its own,
-    and the method `traces`. Optional: `strategies` (those the class claims unless given), `options`, `cases`,
-    `oddities`, `visible_steps`, `kill_points`, `upkeep_points`, `preload`.
+    and the method `traces`. Optional: `strategies` (those the class claims unless given), `options`, `lose_ledger`,
+    `cases`, `oddities`, `visible_steps`, `kill_points`, `upkeep_points`, `preload`.
 
     Loads are also run in processes of their own, which build the destination again from its class and its `config`.
     """

@@ -19,7 +19,7 @@ _SUITE = """
 import pytest
 from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.testing import DestinationSuite, Traces
-from ownlens_plugins.testing.reference import ReferenceConfig
+from ownlens_plugins.testing.reference import ReferenceConfig, transaction
 from {module} import {liar} as Liar
 
 class TestLiar(DestinationSuite):
@@ -34,6 +34,11 @@ class TestLiar(DestinationSuite):
 
     def traces(self, destination, plan):
         return Traces(destination.ledger(plan.table), destination.staged_parts(plan.table))
+
+    def lose_ledger(self, destination, plan):
+        with transaction(destination.config.path) as connection:
+            connection.execute("DELETE FROM ledger WHERE name = ?", (plan.table,))
+        return True
 """
 # In this process, which has imported everything, and with nothing of this session's.
 _PLUGINS = [f"-pno:{name}" for name in ("cacheprovider", "unraisableexception", "threadexception")]

@@ -9,7 +9,7 @@ import pytest
 
 from ownlens_plugins.api import Destination, LoadPlan
 from ownlens_plugins.testing import DestinationSuite, Traces
-from ownlens_plugins.testing.reference import ReferenceConfig, ReferenceDestination
+from ownlens_plugins.testing.reference import ReferenceConfig, ReferenceDestination, transaction
 
 
 class TestReference(DestinationSuite):
@@ -23,3 +23,9 @@ class TestReference(DestinationSuite):
     def traces(self, destination: Destination[Any, Any], plan: LoadPlan) -> Traces:
         assert isinstance(destination, ReferenceDestination)
         return Traces(destination.ledger(plan.table), destination.staged_parts(plan.table))
+
+    def lose_ledger(self, destination: Destination[Any, Any], plan: LoadPlan) -> bool:
+        assert isinstance(destination, ReferenceDestination)
+        with transaction(destination.config.path) as connection:
+            connection.execute("DELETE FROM ledger WHERE name = ?", (plan.table,))
+        return True

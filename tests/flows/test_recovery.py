@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from deltalake import DeltaTable
 from pydantic import ValidationError
 
 from ownlens_cli.main import run
+from ownlens_clickhouse.client import Store
+from ownlens_clickhouse.config import ClickHouseConfig
 from ownlens_flows.request import LoadRequest
 from ownlens_plugins.engine.manifest import Manifest
 
@@ -111,3 +118,37 @@ def test_adopting_refuses_other_rows(project: Project, capsys: pytest.CaptureFix
     assert "0 rows of the source lack there, 1 differ" in capsys.readouterr().err
     assert load(project, capsys, "--destinations", "postgresql", "--backfill", "--tables", "articles")[0] == 0
     assert project.query("SELECT title FROM press.articles WHERE article_id = 10") == [("First",)]
+
+
+def test_lost_staging_is_refused_with_the_options_that_fill_all_stores_anew(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the lake, PostgreSQL and ClickHouse: a first set would double rows."""
+    place = json.dumps(str(project.folder / "engine"))
+    with Path(project.config).open("a") as config:
+        config.write(f'[profiles.default.destinations.clickhouse]\ninterface = "chdb"\npath = {place}\n')
+    assert load(project, capsys)[0] == 0
+    shutil.rmtree(project.folder / "staging")
+    code, found = load(project, capsys)
+    assert (code, found["succeeded"]) == (1, False)
+    project.add_line("reads", "103,10,2026-01-03,60,2026-01-03 12:00:00Z")
+    for table in ("authors", "articles", "reads"):
+        said = next(one["error"] for one in found["loads"] if one["table"] == table)
+        options = re.search(
+            r"s3 \(load 1\), postgresql \(load 1\), clickhouse \(load 1\).* with (--full-refresh .*)", said
+        )
+        assert options, said
+        assert load(project, capsys, *shlex.split(options[1]))[0] == 0
+    assert counted(project) == {"postgresql": 4, "s3": 4, "clickhouse": 4}
+    assert load(project, capsys)[0] == 0
+    assert counted(project) == {"postgresql": 4, "s3": 4, "clickhouse": 4}
+
+
+def counted(project: Project) -> dict[str, int]:
+    """Count the reads by another road than ours."""
+    store = Store(ClickHouseConfig(interface="chdb", path=project.folder / "engine"))
+    with closing(store):
+        ((clicked,),) = store.rows("SELECT count() FROM ownlens.reads")
+    ((held,),) = project.query("SELECT count(*) FROM press.reads")
+    lake = DeltaTable(project.folder / "lake" / "press" / "reads").to_pyarrow_table().num_rows
+    return {"postgresql": held, "s3": lake, "clickhouse": int(clicked)}

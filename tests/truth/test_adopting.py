@@ -8,11 +8,13 @@ import pytest
 
 from ownlens_plugins.contracts import TableContract
 from ownlens_plugins.engine.adopting import Adopted, adopt
+from ownlens_plugins.engine.scrubbing import Scrubber
+from ownlens_plugins.engine.standing import Asking, Staged
 from ownlens_plugins.errors import Rejected
 
 from .backups import lose_ledger, rename_table
 from .tables import ARTICLES, CLICKS, create
-from .test_recovery import INSERTS, STORES, forget, ledger, only, runs
+from .test_recovery import INSERTS, STORES, forget, ledger, only, recover, refused, runs
 from .worlds import World
 
 
@@ -43,6 +45,31 @@ def test_rows_are_taken_as_they_are_and_later_ones_come(world: World, name: str,
     world.require_source(table, f"a run after the ledger of {name} was lost")
     with pytest.raises(Rejected, match=f"{name}'s ledger knows load"):
         adopted(world, table, name)
+
+
+@pytest.mark.parametrize("how", ["adopt", "load"])
+@pytest.mark.parametrize("name", STORES)
+def test_an_append_without_its_ledger_is_refused_with_what_helps(world: World, name: str, how: str) -> None:
+    """A plain load would have all rows twice; the status says the same."""
+    world.execute(create(CLICKS))
+    runs(world, CLICKS, 1, 2)
+    lose_ledger(world, name, CLICKS)
+    world.execute(INSERTS["clicks"].format(3))
+    with world.snapshot() as snapshot:
+        world.stage(CLICKS, snapshot)
+    message = refused(world, CLICKS, name)
+    assert message.startswith(f"clicks: {name} has 2 rows and a ledger that knows no load of them, though load 2 was")
+    assert f"`ownlens {how} --" in message
+    told = Asking(world.area(), world.registry, Scrubber([]), validates=False)
+    staged = Staged(world.area().log("clicks"))
+    standing = told.standing(world.stores[name], CLICKS, staged, None)
+    assert standing.reason == message
+    if how == "adopt":
+        adopted(world, CLICKS, name)
+    else:
+        recover(world, CLICKS, name, backfill=True)
+    world.run(CLICKS)
+    world.require_source(CLICKS, f"the ledger of {name} was lost")
 
 
 @pytest.mark.parametrize("name", STORES)

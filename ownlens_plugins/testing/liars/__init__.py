@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ...contracts import Strategy
 from ..reference import ReferenceDestination
-from . import attempting, changing, committing, dying, maintaining
+from . import attempting, changing, committing, dying, maintaining, standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,4 +112,13 @@ LIARS: Mapping[type[ReferenceDestination], Lie] = {
     maintaining.AppliesForgottenLoads: Lie("an_attempt_outlives_maintenance", "may not be applied again"),
     maintaining.TearsItsMaintenance: Lie("a_killed_maintenance_is_finished_by_the_next", "readers see"),
     maintaining.UndoesRivalsLoads: Lie("loads_and_maintenance_at_once", "rows are missing"),
+    standing.PromisesTheNextLoad: Lie("an_overview_says_what_each_load_says", "must tell load"),
+    standing.TellsTheFirstLoad: Lie("an_overview_says_what_each_load_says", "tells another digest"),
+    standing.IsSureOfGaps: Lie("an_overview_says_what_each_load_says", "is sure of load", also=None),
+    standing.AdoptsWithALoss: Lie(
+        "rows_are_adopted_as_they_are", "rows are missing", _also("other_rows_are_not_adopted")
+    ),
+    standing.AdoptsAnyCount: Lie("other_rows_are_not_adopted", "DID NOT RAISE"),
+    standing.MarksBeforeItCounts: Lie("other_rows_are_not_adopted", "an adoption that is refused marks nothing"),
+    standing.AdoptsOverALedger: Lie("a_ledger_that_knows_loads_is_not_adopted_over", "DID NOT RAISE"),
 }

@@ -34,6 +34,16 @@ class Subject:
             f"of {plan.table}, and the names of everything that attempts left there"
         )
 
+    def lose_ledger(self, destination: Destination[Any, Any], plan: LoadPlan) -> bool:
+        """Lose what the destination knows of the loads of the plan's table, and keep the rows, by another road.
+
+        Return False where that cannot be. Only a destination that adopts tables is asked.
+        """
+        raise AssertionError(
+            f"{type(self).__name__} must define lose_ledger(destination, plan), as {destination.name} adopts tables: "
+            f"lose the ledger of {plan.table}, and keep the rows"
+        )
+
     def contract(self, strategy: Strategy, **overrides: Any) -> TableContract:
         """Return a contract that the destination loads by a strategy; overrides replace fields of the document."""
         block = {"strategy": strategy.value, **self.options(strategy)}

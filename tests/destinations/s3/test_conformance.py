@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from ownlens_plugins.api import Destination, LoadPlan
 from ownlens_plugins.contracts import Strategy
@@ -40,6 +42,19 @@ class LakeSuite(DestinationSuite):
         ledger = [int(name.removesuffix(".json")) for name in ledger_files(destination, plan.contract)]
         return Traces(sorted(ledger), left_over(destination, plan))
 
+    def lose_ledger(self, destination: Destination[Any, Any], plan: LoadPlan) -> bool:
+        """Write the table anew, as another program does; what names its own files cannot lose them."""
+        if self.form != "delta":
+            return False
+        assert isinstance(destination, S3Destination)
+        folder = Path(destination.config.uri) / plan.contract.path
+        table = DeltaTable(folder)
+        rows, columns = table.to_pyarrow_table(), table.metadata().partition_columns
+        destination.close()
+        shutil.rmtree(folder)
+        write_deltalake(folder, rows, partition_by=columns or None)
+        return True
+
 
 class MinioSuite(LakeSuite):
     """The same on a server; the formats of files share all that differs there."""
@@ -56,6 +71,9 @@ class MinioSuite(LakeSuite):
     @pytest.fixture
     def destination(self, minio: MinioServer) -> S3Destination:  # type: ignore[override]
         return S3Destination(S3Config(uri=f"s3a://{BUCKET}/{uuid4().hex}", **minio.settings))
+
+    def lose_ledger(self, destination: Destination[Any, Any], plan: LoadPlan) -> bool:
+        return False  # on a folder it is lost in the same way
 
 
 class TestDelta(LakeSuite):

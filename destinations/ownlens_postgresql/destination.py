@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ownlens_plugins.api import Destination, LoadPlan, LoadResult
 from ownlens_plugins.contracts import Strategy, TableContract
-from ownlens_plugins.errors import CommitUnknown, Rejected, Retryable
+from ownlens_plugins.errors import CommitUnknown, Rejected, Retryable, StagedSetChanged
 from ownlens_plugins.faults import reach
 from ownlens_plugins.powers import Chore, SliceCounts, SqlValidationTarget, TableState, Upkeep
 
@@ -63,8 +63,7 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         context = self._database.context(plan.table)
         with self._database.transaction(context, reading=True) as connection:
             try:
-                found = self._ledger.find(connection, plan)
-                standing = self._identity.standing(connection, plan.table) if found else None
+                found, standing = self._look(connection, plan)
             except Exception as error:
                 if is_missing(error):  # nothing was loaded into this database yet
                     return None
@@ -76,6 +75,17 @@ class PostgreSQLDestination(Destination[PostgreSQLConfig, PostgreSQLOptions]):
         with self._database.transaction(context) as connection:
             self._require_rights(connection, context, plan, self._options(plan))
         raise refused
+
+    def _look(self, connection: Connection, plan: LoadPlan) -> tuple[LoadResult | None, Standing | None]:
+        """Return a load that the ledger holds, and what has become of the table that it went into."""
+        try:
+            found = self._ledger.find(connection, plan)
+        except StagedSetChanged:
+            standing = self._identity.standing(connection, plan.table)
+            if standing is not Standing.LOST:  # else nothing of that other set is left
+                raise
+            return None, standing
+        return found, self._identity.standing(connection, plan.table) if found else None
 
     def _if_there(self, plan: LoadPlan, found: LoadResult | None, standing: Standing | None) -> LoadResult | None:
         """Return a load that the ledger holds, if the table that it went into is still there."""

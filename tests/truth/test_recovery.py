@@ -20,6 +20,7 @@ from ownlens_plugins.engine.running import load_table, stage_table
 from ownlens_plugins.errors import Rejected
 
 from .backups import backup
+from .stores import drop_table
 from .tables import ARTICLES, AUTHORS, CLICKS, SECTIONS, VIEWS, create
 from .worlds import World
 
@@ -111,6 +112,17 @@ def test_an_append_and_days_that_lack_gone_sets_are_filled_anew(world: World, na
     world.require_source(table, f"{name} was filled anew")
     runs(world, table, 5, 6)
     world.require_source(table, f"runs after {name} was filled anew")
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_a_table_that_was_dropped_after_sets_were_retired_is_filled_anew(world: World, name: str) -> None:
+    world.execute(create(ARTICLES))
+    runs(world, ARTICLES, 1, 2, 3)
+    forget(world, ARTICLES, 3)
+    drop_table(world.stores[name], ARTICLES)
+    assert f"`ownlens load --backfill --destinations {name} --tables articles`" in refused(world, ARTICLES, name)
+    recover(world, ARTICLES, name, backfill=True)
+    world.require_source(ARTICLES, f"{name} was filled anew")
 
 
 @pytest.mark.parametrize("name", STORES)

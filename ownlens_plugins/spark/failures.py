@@ -10,17 +10,21 @@ from dataclasses import dataclass
 from ..errors import OwnLensError, Rejected, Retryable
 
 
+class ClusterGone(Retryable):
+    """The session is of no use any more; another one may be."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A text that Spark's error holds, and what it means. `fix` may name the pattern's group."""
+    """A text that Spark's error holds, and what it means. `line` may name the pattern's group `what`."""
 
     pattern: re.Pattern[str]
     line: str
-    retryable: bool = False
+    kind: type[OwnLensError]
 
 
-def _known(pattern: str, line: str, *, retryable: bool = False) -> _Known:
-    return _Known(re.compile(pattern), line, retryable)
+def _known(pattern: str, line: str, kind: type[OwnLensError] = Rejected) -> _Known:
+    return _Known(re.compile(pattern), line, kind)
 
 
 _PYTHON = "set python in [profiles.NAME.spark] to the interpreter of"
@@ -44,7 +48,7 @@ _KNOWN = (
     _known(
         r"All masters are unresponsive",
         "the master does not answer; start it, or correct master in [profiles.NAME.spark]",
-        retryable=True,
+        Retryable,
     ),
     _known(
         r"ClassNotFoundException: io\.delta|DELTA_CONFIGURE_SPARK_SESSION|Failed to find the data source: delta",
@@ -55,12 +59,15 @@ _KNOWN = (
         "a setting of conf can only be given to the server; take it out of [profiles.NAME.spark.conf]",
     ),
     _known(
-        r"SparkContext was shut down|StatusCode\.UNAVAILABLE", "the cluster went away; run it again", retryable=True
+        r"SparkContext was shut down|stopped SparkContext|STOPPED_SPARK_CONTEXT|StatusCode\.UNAVAILABLE"
+        r"|Java side is empty|connect to the Java server|Connection refused",
+        "the cluster or its driver went away; run it again",
+        ClusterGone,
     ),
     _known(
         r"Executor.*(?:Lost|lost|exited)|ExecutorLostFailure|Remote RPC client disassociated",
         "executors were lost more often than spark.task.maxFailures allows; run it again",
-        retryable=True,
+        Retryable,
     ),
 )
 
@@ -71,7 +78,7 @@ def recognised(error: BaseException, who: str) -> OwnLensError | None:
     for known in _KNOWN:
         if found := known.pattern.search(text):
             line = f"{who}: spark: {known.line.format(**found.groupdict())}"
-            return Retryable(line) if known.retryable else Rejected(line)
+            return known.kind(line)
     return None
 
 

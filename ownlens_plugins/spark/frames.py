@@ -5,7 +5,7 @@ pyspark 4.2 offers the same as `__arrow_c_stream__`, which fails for every frame
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,14 @@ class Packing:
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self.schema))
         packed: bytes = sink.getvalue().to_pybytes()
         return packed
+
+
+def narrowed(frame: Any, names: Collection[str]) -> Any:
+    """Return the frame with these columns only, so that no other is computed or has to have an Arrow type."""
+    if len({name.lower() for name in frame.columns}) < len(frame.columns):
+        return frame  # Spark could not tell which of two names is meant
+    quoted = [name.replace("`", "``") for name in frame.columns if name in names]
+    return frame.select(*[f"`{name}`" for name in quoted])
 
 
 def reader(table: str, frame: Any) -> pa.RecordBatchReader:

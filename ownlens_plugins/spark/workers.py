@@ -23,7 +23,7 @@ from ..engines import SparkConfig
 from ..errors import OwnLensError, Rejected
 from ..stopping import current, safe_point
 from . import environment, sessions
-from .failures import explained
+from .failures import ClusterGone, explained
 
 logger = logging.getLogger("ownlens.spark")
 Write = Callable[[StagedPart], Receipt]
@@ -133,14 +133,27 @@ class SparkWorkers:
             return []
         session = self.session()
         started = time.monotonic()
-        rows = _Job(
-            sessions.Operations.of(session, self.config, _named(plan)),
-            plan,
-            WriteParts(write, reachable, environment.carried()),
-        ).result()
+        try:
+            rows = self._run(session, plan, WriteParts(write, reachable, environment.carried()))
+        except ClusterGone:
+            self._forget(session)
+            raise
         receipts = [_receipt(row) for row in rows]
         _log(plan, reachable, time.monotonic() - started)
         return receipts
+
+    def _run(self, session: Any, plan: LoadPlan, function: WriteParts) -> list[Any]:
+        with explained(_where(plan), "write the parts"):
+            operations = sessions.Operations.of(session, self.config, _named(plan))
+        return _Job(operations, plan, function).result()
+
+    def _forget(self, session: Any) -> None:
+        """Let the next try start a session of its own, unless one has been started since."""
+        with self._lock:
+            if self._session is None or self._session.spark is not session:
+                return
+            gone, self._session = self._session, None
+        gone.stop()
 
     def close(self) -> None:
         """Stop the session. The object may be used again afterwards."""
@@ -163,6 +176,10 @@ def _receipt(row: Any) -> Receipt:
     return receipt
 
 
+def _where(plan: LoadPlan) -> str:
+    return f"{plan.table}: {plan.destination}"
+
+
 def _named(plan: LoadPlan) -> str:
     # Spark's page reads like the flow's; commas separate tags there.
     return f"{plan.table} into {plan.destination}".replace(",", " ")
@@ -182,14 +199,13 @@ class _Job:
         self._thread = threading.Thread(target=self._run, name=f"ownlens-spark-{plan.table}", daemon=True)
 
     def result(self) -> list[Any]:
-        who = f"{self._plan.table}: {self._plan.destination}"
         self._thread.start()
         try:
             self._wait()
         except BaseException:
             self._operations.interrupt()
             raise
-        with explained(who, "write the parts"):
+        with explained(_where(self._plan), "write the parts"):
             if self._error is not None:
                 raise self._error
         return self._rows

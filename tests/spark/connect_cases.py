@@ -18,7 +18,7 @@ from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.engines import SparkConfig
 from ownlens_plugins.errors import Rejected, Retryable, Stopped
-from ownlens_plugins.spark import checking, sessions
+from ownlens_plugins.spark import checking, frames, sessions
 from ownlens_plugins.spark.workers import SparkWorkers
 from ownlens_plugins.stopping import Stop, heeding
 
@@ -78,6 +78,14 @@ def test_a_run_that_stops_takes_its_job_along_and_no_other(
         load(table.destination, plan, map_parts=lambda _, parts: client.write(plan, Slow(begun).write, parts))
     assert time.monotonic() - started < 40
     assert table.left(plan) == []
+
+
+def test_a_dataframe_of_the_client_is_read(client: SparkWorkers) -> None:
+    frame = client.session().sql("SELECT id, timestamp_micros(id) AS at FROM range(0, 5, 1, 2)")
+    table = frames.reader("sales", frame).read_all()
+    assert table["id"].to_pylist() == [0, 1, 2, 3, 4]
+    assert str(table.schema.field("at").type) == "timestamp[us, tz=UTC]"
+    assert frames.is_dataframe(frame)
 
 
 def test_the_check_looks_at_the_servers_executors(remote: SparkConfig, client: SparkWorkers) -> None:

@@ -124,6 +124,27 @@ def test_the_same_frame_again_changes_nothing(session: Any, project: Path) -> No
     assert len(landed(project)) == 2
 
 
+def test_other_things_of_spark_are_refused_with_what_helps(session: Any, project: Path) -> None:
+    grouped = session.createDataFrame(ROWS, SCHEMA).groupBy("day")
+    with pytest.raises(SourceInvalid, match="hand in a DataFrame, of pandas"):
+        load_frame(grouped, table="sales", config=project / "ownlens.toml")
+
+
+def test_a_type_of_sparks_own_is_refused(session: Any, project: Path) -> None:
+    odd = "make_ym_interval(1)"
+    beside = session.createDataFrame(ROWS, SCHEMA).selectExpr("*", f"{odd} as odd")
+    load_frame(beside, table="sales", config=project / "ownlens.toml").raise_if_failed()
+    inside = beside.selectExpr("* except (note)", "odd as note")
+    with pytest.raises(SourceInvalid, match="cannot be read"):
+        load_frame(inside, table="sales", config=project / "ownlens.toml")
+
+
+def test_an_empty_frame_has_its_schema_all_the_same(session: Any, project: Path) -> None:
+    report = load_frame(session.createDataFrame([], SCHEMA), table="sales", config=project / "ownlens.toml")
+    report.raise_if_failed()
+    assert report.rows == 0
+
+
 def test_a_frame_that_cannot_be_computed_is_refused_without_its_values(session: Any, project: Path) -> None:
     broken = session.createDataFrame(ROWS, SCHEMA)
     broken = broken.selectExpr("cast(concat('secret', note) as long) as sale_id", "* except (sale_id)")

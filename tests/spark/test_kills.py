@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +19,7 @@ from ownlens_plugins.contracts import Strategy
 from ownlens_plugins.engine.loading import load
 from ownlens_plugins.spark.workers import SparkWorkers
 
-from .cluster import Cluster
+from .cluster import ROOT, Cluster
 from .dying import Halting, halted, wait_for
 from .stores import STORES, Table
 
@@ -72,16 +75,9 @@ def test_an_executor_dies_while_a_part_is_written(
     assert table.load(plan, workers.mapping(plan)).replayed
     if not after:
         wait_for((tmp_path / "ended").exists, "the worker died with its executor")
-        wait_for(lambda: _settled(table, plan), "the zombie's rows stay")
+        wait_for(lambda: not table.left(plan), "the zombie's rows stay")
     assert table.landed() == table.expected(40)
     assert table.left(plan) == []
-
-
-def _settled(table: Table, plan: LoadPlan) -> bool:
-    """Tell whether nothing is left; ClickHouse, where a table of a zombie waits for the next load, gets one."""
-    if table.destination.name == "clickhouse":
-        table.destination.open(table.plan(0, 0)).close()
-    return table.left(plan) == []
 
 
 @pytest.mark.parametrize(("store", "strategy"), [("s3", Strategy.OVERWRITE), ("postgresql", Strategy.UPSERT)])
@@ -102,3 +98,29 @@ def test_a_node_dies(make_table: Make, workers: SparkWorkers, cluster: Cluster, 
     wait_for(lambda: cluster.alive() == 2, "the new worker did not come")
     assert table.landed() == table.expected(40)
     assert table.left(plan) == []
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_the_driver_dies_while_parts_are_written(
+    make_table: Make, cluster: Cluster, tmp_path: Path, store: str
+) -> None:
+    """Its executors go on for a moment, with nobody to take their receipts; the next run loads each row once."""
+    table = make_table(store, Strategy.APPEND)
+    first = table.plan(0, 20)
+    table.load(first)
+    plan = table.plan(20, 60, parts=4)
+    work = tmp_path / "work"
+    work.write_bytes(
+        pickle.dumps((type(table.destination), table.destination.config, plan, cluster.config(), tmp_path))
+    )
+    driver = subprocess.Popen([sys.executable, "-m", "tests.spark.driver", str(work)], cwd=ROOT)
+    halted(tmp_path)
+    driver.kill()
+    driver.wait()
+    assert table.landed() == table.expected(20)
+    result = table.load(plan)
+    assert (result.rows, result.inserted) == (40, 40)
+    wait_for((tmp_path / "ended").exists, "the worker died with its executor")
+    wait_for(lambda: not table.left(plan), "what the dead driver's workers wrote stays")
+    assert table.landed() == table.expected(60)
+    assert table.load(plan).replayed

@@ -129,3 +129,13 @@ def test_errors_of_a_writer_keep_their_kind(make_table: Make, workers: SparkWork
     ]:
         with pytest.raises(kind, match=words):
             workers.write(plan, Failing(error).write, plan.parts)
+
+
+def test_a_session_that_went_away_is_replaced_by_the_next_try(make_table: Make, workers: SparkWorkers) -> None:
+    table = make_table("postgresql", Strategy.APPEND)
+    plan = table.plan(0, 9)
+    workers.session()._jsparkSession.sparkContext().stop()  # as the loss of its master does
+    with pytest.raises(Retryable, match="went away"):
+        table.load(plan, workers.mapping(plan))
+    assert table.left(plan) == []
+    assert table.load(plan, workers.mapping(plan)).inserted == 9

@@ -66,16 +66,17 @@ class LastLoads:
         if outcome.status is Status.LOADED:
             word = LastLoad(outcome.position, datetime.now(UTC), outcome.rows, round(outcome.seconds, 3))
             return self._note(table, destination, word)
-        if (known := self._known(table, destination)).error:
+        if (known := self.known(table, destination)).error:
             self._note(table, destination, replace(known, error="", failed_at=None))
 
     def failed(self, table: str, destination: str, error: str) -> None:
         """Note why a table was not loaded; `error` is one line without secrets and values."""
         if not self._is_away:
-            known = self._known(table, destination)
+            known = self.known(table, destination)
             self._note(table, destination, replace(known, error=error, failed_at=datetime.now(UTC)))
 
-    def _known(self, table: str, destination: str) -> LastLoad:
+    def known(self, table: str, destination: str) -> LastLoad:
+        """Return what is known, also where the record cannot be read: then nothing is."""
         try:
             return self.read(table, destination)
         except Exception:

@@ -26,7 +26,7 @@ def require_ledger(destination: Destination[Any, Any], area: StagedLog, missing:
     if not missing or missing[0].strategy is not Strategy.APPEND or not isinstance(destination, SupportsCounting):
         return
     table, name = missing[0].table, destination.name
-    loaded = LastLoads(area).read(table, name).sequence
+    loaded = LastLoads(area).known(table, name).sequence
     if not loaded or not (rows := destination.count(replace(missing[0], touched=None)).rows):
         return
     adopting = f"take them as they are with `{adopt_command(table, name)}`, or "

@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..api import Destination, LoadPlan, Window
 from ..commands import backfill_command, load_command
 from ..contracts import Column, Extraction, Kind, Strategy, TableContract
 from ..errors import Rejected
-from ..powers import SupportsAdoption, SupportsPosition
+from ..powers import SupportsAdoption, SupportsPosition, Upkeep
 from ..registry import Registry
 from .leaving_out import identity
 from .manifest import Manifest
@@ -79,7 +81,8 @@ def adopt(
     if position := destination.position(contract):
         raise Rejected(
             f"{contract.table}: {destination.name}'s ledger knows load {position}; bring the table up to date with "
-            f"`{load_command(contract.table, '--destinations', destination.name)}`"
+            f"`{load_command(contract.table, '--destinations', destination.name)}`, or, if its rows are further than "
+            f"its ledger, fill it anew with `{backfill_command(contract.table, destination.name)}`"
         )
     request = StageRequest(Extraction.WHOLE, Window(None, None), only=(destination.name,))
     newest = plan_load(destination, contract, log[-1], area, registry)
@@ -152,6 +155,19 @@ class _Compared:
         self._do(
             f"CREATE TEMP TABLE differing AS SELECT {_names(self.keys)} FROM wanted WHERE NOT EXISTS "
             f"(SELECT 1 FROM held WHERE {same})"
+        )
+        self._excuse_aged(files)
+
+    def _excuse_aged(self, files: Sequence[Path]) -> None:
+        """Take rows for no lack that the table keeps no longer, as maintenance has deleted them or soon would."""
+        oldest = Upkeep(self.contract, self.plan.options, 0, datetime.now(UTC).date()).oldest_kept
+        if oldest is None:
+            return
+        self._keep("aged", self.keys, _older(files, self.keys, str(self.contract.partition_by), oldest))
+        keys = range(len(self.keys))
+        self._do(
+            f"DELETE FROM differing WHERE EXISTS (SELECT 1 FROM aged WHERE {_same('differing', 'aged', keys)}) "
+            f"AND NOT EXISTS (SELECT 1 FROM held WHERE {_same('differing', 'held', keys)})"
         )
 
     def _keep(self, name: str, columns: Sequence[str], batches: Iterator[pa.RecordBatch]) -> None:
@@ -226,6 +242,14 @@ def _without(one: str, other: str, numbers: range) -> str:
 def _batches(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(file) as source:
         yield from source.iter_batches(columns=list(columns))
+
+
+def _older(files: Sequence[Path], keys: Sequence[str], column: str, oldest: date) -> Iterator[pa.RecordBatch]:
+    """Yield the keys of rows whose day, in UTC, is before the oldest one that is kept."""
+    columns = list(dict.fromkeys([*keys, column]))
+    for batch in (batch for file in files for batch in _batches(file, columns)):
+        first = pa.scalar(oldest, pa.date32()).cast(batch.schema.field(column).type)
+        yield batch.filter(pc.less(batch.column(column), first)).select(list(keys))
 
 
 def _names(columns: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -11,6 +12,7 @@ from ownlens_plugins.engine.adopting import Adopted, adopt
 from ownlens_plugins.engine.scrubbing import Scrubber
 from ownlens_plugins.engine.standing import Asking, Staged
 from ownlens_plugins.errors import Rejected
+from ownlens_plugins.powers import SupportsMaintenance, Upkeep
 
 from .backups import lose_ledger, rename_table
 from .tables import ARTICLES, CLICKS, create
@@ -92,6 +94,22 @@ def test_other_rows_are_refused_with_how_many_differ_and_nothing_changes(world: 
     )
     assert world.contents(ARTICLES)[name] == before
     assert ledger(world, ARTICLES, name) == 0
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_rows_that_went_by_age_do_not_lack(world: World, name: str) -> None:
+    table = replace(CLICKS, retention_days=30)
+    world.execute(create(table))
+    world.execute("INSERT INTO clicks (click_id, created_at) VALUES (1, '2020-01-01')")
+    runs(world, table, 2)
+    store, options = world.stores[name], world.registry.options(name, table)
+    assert isinstance(store, SupportsMaintenance)
+    store.maintain(Upkeep(table, options, 0, datetime.now(UTC).date()))
+    lose_ledger(world, name, table)
+    done = adopted(world, table, name)
+    assert (done.sequence, done.rows, done.behind) == (1, 1, 0)
+    runs(world, table, 3)
+    assert sorted(row["click_id"] for row in world.contents(table)[name]) == [2, 3]
 
 
 @pytest.mark.parametrize("name", STORES)

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..object_store import explained
 from ..storage import is_s3, object_folder
+from .notes import read_note
 from .outcomes import LoadOutcome, Status
 from .staged_log import StagedLog, folder_of
 
@@ -57,8 +58,8 @@ class LastLoads:
             Retryable: the staging area cannot be asked now.
         """
         with self._explained(table):
-            content = self._folder.read(_name(table, destination))
-        return LastLoad() if content is None else LastLoad.from_json(content)
+            name = _name(table, destination)
+            return read_note(self._folder.uri(name), self._folder.read(name), LastLoad.from_json, LastLoad())
 
     def ended_well(self, outcome: LoadOutcome) -> None:
         """Note a load that changed something, or that a run which found nothing new went well after a failed one."""

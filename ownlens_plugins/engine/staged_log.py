@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
-from urllib.parse import quote
+from typing import TypeVar
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..api import StagedPart
-from ..errors import Retryable
+from ..commands import refresh_options
+from ..errors import Rejected, Retryable
 from ..object_store import explained
 from ..storage import ObjectFolder, filesystem, is_s3, object_folder
 from .forgotten import Span, noted, with_notes
-from .manifest import Manifest
+from .manifest import Content, Manifest
 from .newest_first import Log
+from .notes import DAMAGED, read_note
 from .progress import Progress
 from .quarantining import FILE
 from .windows import StageRequest
+
+Known = TypeVar("Known")
 
 
 class StagedLog:
@@ -69,8 +74,7 @@ class StagedLog:
     def noted(self, table: str) -> Progress | None:
         """Return what the last run that found nothing new has seen."""
         with self._explained(table, "read what the last run has seen"):
-            content = self._folder.read(_progress_name(table))
-        return None if content is None else Progress.from_json(content)
+            return self._note(_progress_name(table), Progress.from_json, None)
 
     def note(self, table: str, request: StageRequest) -> None:
         """Note that a request brought nothing new, so that the next one need not look as far back."""
@@ -84,7 +88,7 @@ class StagedLog:
     def forgotten(self, table: str) -> tuple[Span, ...]:
         """Return what is remembered of sets that are staged no longer."""
         with self._explained(table, "read what it has forgotten"):
-            return noted(self._folder.read(_forgotten_name(table)))
+            return self._note(_forgotten_name(table), noted, ())
 
     def remember(self, table: str, manifests: Iterable[Manifest]) -> None:
         """Remember of sets that are about to go what a destination that lacks them must be told."""
@@ -112,8 +116,7 @@ class StagedLog:
     def staged_bytes(self, table: str, newest: Manifest | None) -> int:
         """Return the bytes of the parts that are staged, given the newest set; no other manifest is read."""
         with self._explained(table, "look how much is staged"):
-            gone = self._folder.read(_gone_name(table))
-            return max(0, self.ever_staged(table, newest) - int(gone or 0))
+            return max(0, self.ever_staged(table, newest) - self._note(_gone_name(table), int, 0))
 
     def note_gone(self, table: str) -> None:
         """Note how many of the bytes that were ever staged are there no more, after sets have left."""
@@ -126,14 +129,30 @@ class StagedLog:
         return explained(f"{table}: staging could not {doing}") if is_s3(self.uri) else nullcontext()
 
     def _published(self, table: str, sequence: int) -> Manifest | None:
-        content = self._folder.read(manifest_name(table, sequence))
-        return None if content is None else Manifest.from_json(content)
+        name = manifest_name(table, sequence)
+        content = self._folder.read(name)
+        return None if content is None else self._read(name, content)
 
     def _manifest(self, name: str) -> Manifest:
         content = self._folder.read(name)
         if content is None:
             raise Retryable(f"{self._folder.uri(name)} vanished while it was read; run it again")
-        return Manifest.from_json(content)
+        return self._read(name, content)
+
+    def _read(self, name: str, content: Content) -> Manifest:
+        try:
+            return Manifest.from_json(content)
+        except DAMAGED as error:
+            # Nothing stands for it: it says which rows a set holds, and from where on the next one is extracted.
+            table = unquote(name.partition("/")[0])
+            raise Rejected(
+                f"{table}: {self._folder.uri(name)}, which tells of a staged set, is damaged "
+                f"({type(error).__name__}); put it back from a backup, or move it away and load the table with "
+                f"{refresh_options(table)}"
+            ) from None
+
+    def _note(self, name: str, read: Callable[[bytes], Known], nothing: Known) -> Known:
+        return read_note(self._folder.uri(name), self._folder.read(name), read, nothing)
 
     def parts(self, manifest: Manifest) -> tuple[StagedPart, ...]:
         """Return a set's parts with the addresses at which workers can read them."""

@@ -78,9 +78,11 @@ class Standing:
 
     def no_older(self, longest: timedelta, now: datetime) -> Standing:
         """Return the standing with a reason if it is older than it may be."""
-        if self.reason or (self.as_of is not None and now - self.as_of <= longest):
+        if self.reason or (self.as_of is not None and abs(now - self.as_of) <= longest):
             return self
         since = f"not up to date since {self.as_of:%Y-%m-%d %H:%M} UTC" if self.as_of else "never loaded"
+        if self.as_of is not None and self.as_of > now:  # it says nothing: one of the two clocks was wrong
+            since = f"its rows are as of {self.as_of:%Y-%m-%d %H:%M} UTC, which lies ahead of this clock"
         return replace(self, reason=f"{self.table}: {self.destination}: {since}; allowed are {duration_text(longest)}")
 
 

@@ -21,6 +21,7 @@ from ..contracts import TableContract
 from ..object_store import explained
 from ..registry import Registry
 from ..storage import is_s3, object_folder
+from .notes import read_note
 from .outcomes import LoadOutcome, covering
 from .planning import plan_load
 from .staged_log import StagedLog
@@ -37,6 +38,11 @@ class Verdict:
     failed: int = 0
     reason: str = ""
     at: datetime | None = None
+
+
+def _from_json(content: bytes) -> Verdict:
+    values = json.loads(content)
+    return Verdict(**{**values, "at": datetime.fromisoformat(values["at"])})
 
 
 class Verdicts:
@@ -71,10 +77,8 @@ class Verdicts:
         return min(map(self._verdict, _newest(names)), key=lambda word: (word.passed, -word.failed), default=Verdict())
 
     def _verdict(self, name: str) -> Verdict:
-        if (content := self._folder.read(name)) is None:
-            return Verdict()  # a newer word has just replaced it, and nobody may rely on this one
-        values = json.loads(content)
-        return Verdict(**{**values, "at": datetime.fromisoformat(values["at"])})
+        # One that is gone was replaced by a newer word just now; nobody may rely on it, or on a damaged one.
+        return read_note(self._folder.uri(name), self._folder.read(name), _from_json, Verdict())
 
     def passed(self, table: str, destination: str, position: int) -> None:
         """Note that all up to a set was validated and passed."""

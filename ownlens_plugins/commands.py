@@ -9,6 +9,7 @@ from datetime import datetime
 
 # What a list of names would take for its own marks.
 _MARKS = re.compile(r"[,\"]|^\s|\s$")
+_BARE_REFRESH = re.compile(r"--full-refresh(?![\w-])(?! --(?:tables|domains|presets))")
 _ITEM = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?:,|$)|([^,]*)(?:,|$)')
 
 
@@ -35,6 +36,14 @@ def since_command(table: str, destination: str, moment: datetime) -> str:
 def refresh_options(table: str) -> str:
     """Return the options of `ownlens load` that stage one table whole, whatever it is called."""
     return shlex.join(["--full-refresh", "--tables", listed([table])])
+
+
+def naming_the_table(message: str, table: str) -> str:
+    """Return a message about one table whose bare `--full-refresh` names it.
+
+    Destinations say what helps; typed as it stands it would replace every table in every destination.
+    """
+    return _BARE_REFRESH.sub(lambda _: refresh_options(table), message)
 
 
 def quarantine_command(act: str, table: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ownlens_plugins.commands import naming_the_table
 from ownlens_plugins.engine.outcomes import LoadOutcome, StageOutcome
 from ownlens_plugins.engine.running import load_table, stage_table
 from ownlens_plugins.engine.verdicts import Verdicts, unvalidated
@@ -91,7 +92,7 @@ class _scrubbed:  # reads as a verb in a with statement
             logger.warning("%s", error)
             return
         logger.error("%s: %s failed\n%s", self.table, self.where, self.run.scrubber.trace(error))
-        line = self.run.scrubber.line(error)
+        line = naming_the_table(self.run.scrubber.line(error), self.table)
         if isinstance(error, OwnLensError):
             raise type(error)(line) if _takes_a_line(error) else Rejected(line)
         raise Rejected(f"{self.table}: {self.where}: {type(error).__name__}: {line}; see the log") from None

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..api import Destination
+from ..commands import naming_the_table
 from ..contracts import TableContract
 from ..errors import OwnLensError
 from ..powers import Chore, SupportsMaintenance, Upkeep
@@ -120,7 +121,7 @@ class Maintenance:
         return Maintained(contract.table, store.name, tuple(done))
 
     def _failed(self, contract: TableContract, place: str, error: Exception) -> Maintained:
-        line = self.scrubber.line(error)
+        line = naming_the_table(self.scrubber.line(error), contract.table)
         told = line if isinstance(error, OwnLensError) else self.scrubber.trace(error)
         logger.error("%s: %s: maintenance failed: %s", contract.table, place, told)
         said = line if isinstance(error, OwnLensError) else f"{type(error).__name__}: {line}; see the log"

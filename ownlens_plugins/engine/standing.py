@@ -9,6 +9,7 @@ from itertools import islice, takewhile
 from typing import Any
 
 from ..api import Destination
+from ..commands import naming_the_table
 from ..contracts import Strategy, TableContract
 from ..contracts.durations import duration_text
 from ..errors import OwnLensError
@@ -126,11 +127,11 @@ class Asking:
         try:
             found = self._found(start, destination, contract, staged, state)
         except Exception as error:
-            found = _above(start, staged, state, self._line(error))
+            found = _above(start, staged, state, self._line(error, contract.table))
         return self._judged(found, staged)
 
-    def _line(self, error: Exception) -> str:
-        line = self.scrubber.line(error)
+    def _line(self, error: Exception, table: str) -> str:
+        line = naming_the_table(self.scrubber.line(error), table)
         return line if isinstance(error, OwnLensError) else f"{type(error).__name__}: {line}"
 
     def _found(
@@ -202,7 +203,7 @@ def _with(
 def _trouble(todo: Pending, state: TableState | None) -> str:
     """Return why the next load would be refused; one that replaces the table is not."""
     refused = todo.plans and todo.plans[0].strategy is not Strategy.OVERWRITE
-    return state.trouble if state and refused else ""
+    return naming_the_table(state.trouble, todo.plans[0].table) if state and refused else ""
 
 
 def _above(start: Standing, staged: Staged, state: TableState | None, reason: str) -> Standing:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+
+from ownlens_plugins.api import LoadPlan
+from ownlens_plugins.commands import naming_the_table
+from ownlens_plugins.errors import Rejected
+from ownlens_s3.destination import S3Destination
 
 from .conftest import Project
 
@@ -57,3 +63,31 @@ def test_a_column_that_older_rows_lack_is_told_until_the_advice_is_followed(
     capsys.readouterr()
     assert project.load("--tables", "reads", "--json") == 0
     assert json.loads(capsys.readouterr().out)["hints"] == []
+
+
+def test_a_bare_full_refresh_of_a_message_names_the_table(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typed as it stood, it would replace every table in every store."""
+
+    def refuse(_: Any, plan: LoadPlan) -> Any:
+        raise Rejected(f"{plan.table}: s3 is strange; replace it with --full-refresh")
+
+    monkeypatch.setattr(S3Destination, "open", refuse)
+    capsys.readouterr()
+    assert project.load("--json") == 1
+    said = json.loads(capsys.readouterr().out)["errors"]
+    assert any(line.endswith("reads: s3 is strange; replace it with --full-refresh --tables reads") for line in said)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("load it with --full-refresh", "load it with --full-refresh --tables 'a b'"),
+        ("--full-refresh, which builds", "--full-refresh --tables 'a b', which builds"),
+        ("run `ownlens load --full-refresh --tables c`", "run `ownlens load --full-refresh --tables c`"),
+        ("nothing to replace", "nothing to replace"),
+    ],
+)
+def test_only_a_bare_one_is_completed(said: str, told: str) -> None:
+    assert naming_the_table(said, "a b") == told

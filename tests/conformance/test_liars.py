@@ -43,11 +43,9 @@ class TestLiar(DestinationSuite):
 # In this process, which has imported everything, and with nothing of this session's.
 _PLUGINS = [f"-pno:{name}" for name in ("cacheprovider", "unraisableexception", "threadexception")]
 _QUIETLY = ["-q", "--disable-plugin-autoload", *_PLUGINS, "--import-mode=importlib", "--tb=short", "-c", os.devnull]
-# Checks that start processes; only a liar that one of them catches has to pass the others.
-_PROCESSES = {name.removeprefix("test_") for name in vars(Crashes) if name.startswith("test_")} | {
-    "a_killed_maintenance_is_finished_by_the_next",
-    "loads_and_maintenance_at_once",
-}
+# Checks that start processes; only a liar that one of them catches has to pass the others of its kind.
+_LOADING = {name.removeprefix("test_") for name in vars(Crashes) if name.startswith("test_")}
+_MAINTAINING = {"a_killed_maintenance_is_finished_by_the_next", "loads_and_maintenance_at_once"}
 _NAMES_OF_HUNDREDS = "odd_table_names"
 
 
@@ -65,8 +63,9 @@ class _Trial:
     def _is_for(self, check: str) -> bool:
         if check == self.lie.caught_by or check in (self.lie.also or ()):
             return True
-        if check in _PROCESSES:
-            return self.lie.caught_by in _PROCESSES
+        for kind in (_LOADING, _MAINTAINING):
+            if check in kind:
+                return self.lie.caught_by in kind
         if hasattr(Values, f"test_{check}"):  # what becomes of values does not depend on how they are committed
             return self.changes_values and check != _NAMES_OF_HUNDREDS
         return not (self.changes_values and hasattr(Attempts, f"test_{check}"))

@@ -58,7 +58,11 @@ LIARS: Mapping[type[ReferenceDestination], Lie] = {
     ),
     committing.CountsNothing: Lie("lost_rows_are_noticed_inside_the_commit", "DID NOT RAISE"),
     committing.ForgetsAfterClose: Lie("rows_read_back_stay_the_same_after_close", "used again after `close`"),
-    committing.AcceptsAnotherDigest: Lie("the_same_id_with_another_digest_is_refused", "DID NOT RAISE"),
+    committing.AcceptsAnotherDigest: Lie(
+        "the_same_id_with_another_digest_is_refused",
+        "DID NOT RAISE",
+        _also("a_ledger_that_knows_loads_is_not_adopted_over"),
+    ),
     committing.Mumbles: Lie("the_same_id_with_another_digest_is_refused", "an error must name the table"),
     committing.AcceptsAnyStrategy: Lie("a_strategy_that_is_not_claimed_is_refused", "DID NOT RAISE"),
     attempting.LeavesAProbe: Lie("the_same_load_again_changes_nothing", "attempts left", also=None),
@@ -77,7 +81,10 @@ LIARS: Mapping[type[ReferenceDestination], Lie] = {
     attempting.ClearsOthersStages: Lie("another_attempt_is_left_alone", "reference holds 0 of 30 staged rows"),
     attempting.LooksTooEarly: Lie("two_attempts_at_once", "may not both apply it"),
     attempting.LetsStaleLoadsWin: Lie(
-        "a_stale_attempt_after_a_newer_load", "a stale attempt that counted", strategy=Strategy.UPSERT
+        "a_stale_attempt_after_a_newer_load",
+        "a stale attempt that counted",
+        _also("an_attempt_outlives_maintenance"),
+        strategy=Strategy.UPSERT,
     ),
     attempting.MixesTables: Lie("loads_of_two_tables_at_once", "rows too many"),
     changing.RoundsDecimals: Lie("each_type_comes_back_exactly", "every value comes back exactly"),
@@ -95,7 +102,7 @@ LIARS: Mapping[type[ReferenceDestination], Lie] = {
     dying.ClearsOnlyItsOwnLoad: Lie("a_newer_load_follows_a_killed_one", "attempts left"),
     dying.LocksItsProcessOnly: Lie("processes_race_with_one_set", "say that they applied the load"),
     dying.RewritesTheTable: Lie("processes_race_with_sets_of_one_table", "rows are missing"),
-    dying.LosesRivalsRows: Lie("a_stale_attempt_after_a_newer_load", "rows are missing"),
+    dying.LosesRivalsRows: Lie("a_stale_attempt_after_a_newer_load", "rows are missing", also=None),
     maintaining.ForgetsThePosition: Lie("maintenance_loses_no_row_and_no_load", "the position must be"),
     maintaining.ForgetsStagedLoads: Lie(
         "maintenance_loses_no_row_and_no_load",

@@ -41,6 +41,7 @@ SETTINGS: dict[str, Any] = {
     "output_format_arrow_low_cardinality_as_dictionary": 0,
 }
 UNKNOWN_TABLE, UNKNOWN_DATABASE, TABLE_EXISTS, ACCESS_DENIED = 60, 81, 57, 497
+NOT_FOUND_COLUMN = 10
 UNKNOWN_COLUMN, UNKNOWN_SETTING, DIFFERENT_COLUMNS = 47, 115, 122
 # A partition does not fit the table that it is to be attached to: columns, or anything else of the two definitions.
 UNLIKE = (DIFFERENT_COLUMNS, 36)

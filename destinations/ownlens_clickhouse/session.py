@@ -119,6 +119,9 @@ class ClickHouseSession(LoadSession):
             schema.require_alike(target, landing.stage)
         if prepared.restaged:
             uuid = target.require_uuid(landing.stage)
+        if target.uuid_of(target.table) != table.uuid:
+            # Right before the record: from it on the load counts for this table, and another one lacks older loads.
+            raise Retryable(f"{plan.table}: {plan.destination}: somebody replaced the table; load the staged set again")
         entry = entry_for(plan, prepared.changes, uuid, life=seen.standing.life, target=table.uuid)
         redo = Redo(entry, covering.exchanges(plan), prepared.replaced)
         target.begin(redo, landing.stage, table.comment)

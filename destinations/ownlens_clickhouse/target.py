@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
+
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from ownlens_plugins.contracts import TableContract
 from ownlens_plugins.errors import Rejected, Retryable
 
 from . import sql
 from .attempts import PREFIX, Internal, parse, table_key
-from .client import UNKNOWN_TABLE, Store, has_code
+from .client import NOT_FOUND_COLUMN, UNKNOWN_TABLE, Store, has_code
 from .definition import TableDefinition
 from .described import Described, describe
 from .ledger import Ledger, Standing
@@ -174,8 +176,8 @@ class Target:
 
     def landed(self, *, where: str = "true") -> tuple[UUID | None, Mapping[str, Count]]:
         """Count the table's rows, or some of them, by partition id; and return the UUID that it has then."""
-        query = sql.count_partitions(self.name, where=where, lasting=self.lasting(), also=self.uuid_then())
-        rows = self.store.rows(query)
+        lasting, also = self.lasting(), self.uuid_then()
+        rows = self._some(where, lambda some: sql.count_partitions(self.name, where=some, lasting=lasting, also=also))
         uuid = UUID(str(rows[0][3])) if rows and rows[0][3] else self.uuid_of(self.table)
         return uuid, _counts(rows)
 
@@ -186,11 +188,25 @@ class Target:
     def tally(self, stage: str, *, where: str | None) -> Tally:
         """Count the rows of a staged table, and those of this one that a condition, if any, chooses."""
         lasting = self.lasting()
-        queries = [sql.count_partitions(self.store.name(stage), where="true", lasting=lasting, also="1")]
-        if where is not None:
-            queries.append(sql.count_partitions(self.name, where=where, lasting=lasting, also="0"))
-        rows = self.store.rows(" UNION ALL ".join(queries))
-        return Tally(_counts(row for row in rows if row[3]), _counts(row for row in rows if not row[3]))
+        own = sql.count_partitions(self.store.name(stage), where="true", lasting=lasting, also="1")
+        if where is None:
+            return Tally(_counts(self.store.rows(own)), {})
+
+        def both(some: str) -> str:
+            return f"{own} UNION ALL {sql.count_partitions(self.name, where=some, lasting=lasting, also='0')}"
+
+        rows = self._some(where, both)
+        return Tally(_counts(row for row in rows if int(row[3])), _counts(row for row in rows if not int(row[3])))
+
+    def _some(self, where: str, query: Callable[[str], str]) -> Sequence[Sequence[Any]]:
+        """Ask about the rows that a condition chooses, or about all where ClickHouse cannot choose by partition."""
+        try:
+            return self.store.rows(query(where))
+        except ClickHouseError as error:
+            # 26.9 chooses no partition by its id in a table with a column of the name `_part`.
+            if not has_code(error, NOT_FOUND_COLUMN):
+                raise
+            return self.store.rows(query("true"))
 
     def lasting(self) -> str:
         """Return the condition of rows that the table's TTL will not drop while a load is counted."""

@@ -10,7 +10,7 @@ from ..api import Destination, LoadPlan
 from ..commands import adopt_command, backfill_command, refresh_options
 from ..contracts import Strategy
 from ..errors import Rejected
-from ..powers import SupportsAdoption, SupportsCounting
+from ..powers import SupportsAdoption, SupportsCounting, SupportsPosition
 from .last_loads import LastLoads
 from .staged_log import StagedLog
 
@@ -26,6 +26,8 @@ def require_ledger(destination: Destination[Any, Any], area: StagedLog, missing:
     if not missing or missing[0].strategy is not Strategy.APPEND or not isinstance(destination, SupportsCounting):
         return
     table, name = missing[0].table, destination.name
+    if isinstance(destination, SupportsPosition) and destination.position(missing[0].contract):
+        return  # it knows loads: what it lacks is told with the moment from which on
     loaded = LastLoads(area).known(table, name).sequence
     if not loaded or not (rows := destination.count(replace(missing[0], touched=None)).rows):
         return

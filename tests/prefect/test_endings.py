@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,7 +60,8 @@ def test_a_cancelled_load_does_not_commit_and_is_made_up_for(stack: Stack, inbox
         ended = eventually(lambda: stack.ended(run), what="the run ends")
     # The worker calls it Cancelled when it finds the process gone, which can take it up to 30 s more.
     assert ended["state"]["type"] == "CANCELLED"
-    assert "stopped (SIGTERM) before anything landed" in lines(stack, run)
+    # The signal, or the server's word that the run asks for itself: on a busy machine that may come first.
+    assert re.search(r"stopped \((SIGTERM|cancellation)\) before anything landed", lines(stack, run))
     with psycopg.connect(stack.servers.warehouse) as warehouse:
         changed = "SELECT count(*) FROM newsroom.browsers WHERE name = 'Cancelled'"
         assert warehouse.execute(changed).fetchone() == (0,)

@@ -15,7 +15,7 @@ from .loads import STRATEGIES, Loads, day_rows, narrow
 STORES = ["chdb"]
 FEW, MANY = 10, 300
 # A store that other processes write to as well is asked twice more whose turn it is, and named so twice.
-MOST = {"chdb": 15, "http": 19}
+MOST = {"chdb": 16, "http": 20}
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

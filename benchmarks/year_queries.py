@@ -29,10 +29,11 @@ Query = Callable[[], object]
 def compare_queries(world: YearWorld) -> dict[str, str]:
     """Load the events once more into empty stores, and time the query there and in the stores of the year, in turns."""
     day = datetime.now(UTC).date() - timedelta(days=30)
-    span = (datetime(day.year, day.month, day.day, tzinfo=UTC), datetime(day.year, day.month, day.day, tzinfo=UTC))
-    span = (span[0], span[0] + timedelta(days=1))
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    span = (start, start + timedelta(days=1))
     fresh = _fresh(world)
     fresh.load_events_only()
+    fresh.maintain()  # as many days as in the stores of the year
     return {
         name: _compared(QUERIES[name](world.stores[name], span), QUERIES[name](fresh.stores[name], span))
         for name in world.stores

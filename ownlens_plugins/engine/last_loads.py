@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ..object_store import explained
-from ..storage import is_s3, object_folder
+from ..storage import object_folder
 from .notes import read_note
 from .outcomes import LoadOutcome, Status
 from .staged_log import StagedLog, folder_of
 
 logger = logging.getLogger("ownlens.load")
+_DOING = "keep how loads end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class LastLoads:
     """The records of one staging area: one small object a table and destination, which each run replaces."""
 
     def __init__(self, area: StagedLog) -> None:
-        self._uri = area.uri
+        self._area = area
         self._folder = object_folder(area.uri)
         self._is_away = False
 
@@ -57,7 +56,7 @@ class LastLoads:
         Raises:
             Retryable: the staging area cannot be asked now.
         """
-        with self._explained(table):
+        with self._area.explained(table, _DOING):
             name = _name(table, destination)
             return read_note(self._folder.uri(name), self._folder.read(name), LastLoad.from_json, LastLoad())
 
@@ -85,15 +84,12 @@ class LastLoads:
 
     def _note(self, table: str, destination: str, word: LastLoad) -> None:
         try:
-            with self._explained(table):
+            with self._area.explained(table, _DOING):
                 self._folder.put(_name(table, destination), json.dumps(asdict(word), default=_plain).encode())
         except Exception as error:
             # A word for people is no reason to fail a load. The store is not asked again for each table.
             self._is_away = True
             logger.warning("%s: %s: not noted how the load ended: %s", table, destination, error)
-
-    def _explained(self, table: str) -> AbstractContextManager[None]:
-        return explained(f"{table}: staging could not keep how loads end") if is_s3(self._uri) else nullcontext()
 
 
 def _plain(value: datetime) -> str:

@@ -36,7 +36,7 @@ class StagedLog:
 
     def manifests(self, table: str) -> list[Manifest]:
         """Return the manifests of a table's staged sets, oldest first."""
-        with self._explained(table, "list the staged sets"):
+        with self.explained(table, "list the staged sets"):
             names = self._folder.list(f"{folder_of(table)}/manifests")
             return [self._manifest(name) for name in names]
 
@@ -46,7 +46,7 @@ class StagedLog:
 
     def latest(self, table: str) -> Manifest | None:
         """Return the newest staged set of a table."""
-        with self._explained(table, "list the staged sets"):
+        with self.explained(table, "list the staged sets"):
             names = self._newest_names(table)
             return self._manifest(names[-1]) if names else None
 
@@ -68,12 +68,12 @@ class StagedLog:
                 self._folder.put(_hint_name(table), str(sequence).encode())
 
     def _numbered(self, table: str, sequence: int) -> Manifest | None:
-        with self._explained(table, "read a staged set"):
+        with self.explained(table, "read a staged set"):
             return self._published(table, sequence)
 
     def noted(self, table: str) -> Progress | None:
         """Return what the last run that found nothing new has seen."""
-        with self._explained(table, "read what the last run has seen"):
+        with self.explained(table, "read what the last run has seen"):
             return self._note(_progress_name(table), Progress.from_json, None)
 
     def note(self, table: str, request: StageRequest) -> None:
@@ -82,18 +82,18 @@ class StagedLog:
             progress = Progress(
                 request.after, request.window.end, request.seen, request.day_rows, request.files, request.source
             )
-            with self._explained(table, "note what this run has seen"):
+            with self.explained(table, "note what this run has seen"):
                 self._folder.put(_progress_name(table), progress.to_json())
 
     def forgotten(self, table: str) -> tuple[Span, ...]:
         """Return what is remembered of sets that are staged no longer."""
-        with self._explained(table, "read what it has forgotten"):
+        with self.explained(table, "read what it has forgotten"):
             return self._note(_forgotten_name(table), noted, ())
 
     def remember(self, table: str, manifests: Iterable[Manifest]) -> None:
         """Remember of sets that are about to go what a destination that lacks them must be told."""
         content = with_notes(self.forgotten(table), manifests)
-        with self._explained(table, "remember the sets that go"):
+        with self.explained(table, "remember the sets that go"):
             self._folder.put(_forgotten_name(table), content)
 
     def check(self) -> None:
@@ -115,7 +115,7 @@ class StagedLog:
 
     def staged_bytes(self, table: str, newest: Manifest | None) -> int:
         """Return the bytes of the parts that are staged, given the newest set; no other manifest is read."""
-        with self._explained(table, "look how much is staged"):
+        with self.explained(table, "look how much is staged"):
             return max(0, self.ever_staged(table, newest) - self._note(_gone_name(table), int, 0))
 
     def note_gone(self, table: str) -> None:
@@ -125,7 +125,8 @@ class StagedLog:
         gone = self.ever_staged(table, manifests[-1] if manifests else None) - staged
         self._folder.put(_gone_name(table), str(max(0, gone)).encode())
 
-    def _explained(self, table: str, doing: str) -> AbstractContextManager[None]:
+    def explained(self, table: str, doing: str) -> AbstractContextManager[None]:
+        """Say of failures of an object store, in one line, what could not be done."""
         return explained(f"{table}: staging could not {doing}") if is_s3(self.uri) else nullcontext()
 
     def _published(self, table: str, sequence: int) -> Manifest | None:
@@ -161,14 +162,14 @@ class StagedLog:
     def unpublished(self, table: str) -> str | None:
         """Return the address of the refused rows of a set that was not published, if the newest attempt was not."""
         name = f"{unpublished_folder(table)}/{FILE}"
-        with self._explained(table, "look for refused rows"):
+        with self.explained(table, "look for refused rows"):
             return self._folder.uri(name) if name in self._folder.list(unpublished_folder(table)) else None
 
     def quarantined(self, manifest: Manifest) -> pa.Table | None:
         """Return the newly refused rows of a set: among others the columns `reason` and `row` (JSON text)."""
         if manifest.quarantine is None:
             return None
-        with self._explained(manifest.table, "read the quarantine"):
+        with self.explained(manifest.table, "read the quarantine"):
             where, path = filesystem(self._folder.uri(manifest.quarantine))
             return pq.read_table(path, filesystem=where)
 

@@ -67,7 +67,7 @@ class StagingArea(StagedLog):
             draft = self._write(contract, extracted, folder, request)
             self._refuse_if_failing(contract, draft, request)
             self._refuse_if_emptied(contract, draft, request)
-            with self._explained(contract.table, "publish a set"):
+            with self.explained(contract.table, "publish a set"):
                 manifest = self._publish(contract, draft, request)
                 self._folder.remove(unpublished_folder(contract.table))
                 return manifest
@@ -88,7 +88,7 @@ class StagingArea(StagedLog):
     def _keep_unpublished(self, table: str, refused: list[RefusedRow], draft: _Draft) -> str:
         """Keep the refused rows of a set that is not published; return where."""
         write_quarantine(refused, folder := draft.parts.folder.with_name("unpublished"))
-        with self._explained(table, "keep the refused rows"):
+        with self.explained(table, "keep the refused rows"):
             self._folder.remove(unpublished_folder(table))
             self._bring(folder, unpublished_folder(table))
         return self._folder.uri(f"{unpublished_folder(table)}/{FILE}")
@@ -101,7 +101,7 @@ class StagingArea(StagedLog):
             parent.mkdir(parents=True, exist_ok=True)
             sweep(parent, lambda sequence: self._published(table, sequence))
         elif isinstance(self._folder, S3Folder):
-            with self._explained(table, "clear what a crash left"):
+            with self.explained(table, "clear what a crash left"):
                 sweep_objects(
                     self._folder,
                     folder_of(table),
@@ -159,7 +159,7 @@ class StagingArea(StagedLog):
     def _sorted(self, contract: TableContract, refused: list[RefusedRow], request: StageRequest) -> Refusals:
         if request.once or not refused:  # a frame's report is about the frame, whatever came before
             return Refusals(refused)
-        with self._explained(contract.table, "read the quarantine"):
+        with self.explained(contract.table, "read the quarantine"):
             return self._newly(refused, self.log(contract.table))
 
     def _settled(self, contract: TableContract, parts: DraftParts, refusals: Refusals, request: StageRequest) -> Spans:
@@ -167,7 +167,7 @@ class StagingArea(StagedLog):
         if request.extraction is Extraction.WHOLE or request.replayed or request.only:
             return ()
         days = parts.days | request.gone if request.extraction is Extraction.DAYS else frozenset()
-        with self._explained(contract.table, "read the quarantine"):
+        with self.explained(contract.table, "read the quarantine"):
             manifests = self.log(contract.table)
             files = parts.files if parts.kept else ()
             return settled_by(contract, self.address, manifests, files, refusals.news, refusals.standing, days)
@@ -206,7 +206,7 @@ class StagingArea(StagedLog):
         if request.extraction is not Extraction.WINDOW or not request.known or not parts.rows:
             return Repeated({})
         known = [KnownSet(each.sequence, self.parts(each), dict(each.schema)) for each in request.known]
-        with self._explained(contract.table, "read earlier staged sets"):
+        with self.explained(contract.table, "read earlier staged sets"):
             repeated = find_repeated(contract, parts.files, known, request.known_from)
         take_out(repeated.rows, contract)
         return repeated

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import takewhile
@@ -18,13 +17,14 @@ from urllib.parse import quote
 
 from ..api import Destination, LoadPlan, LoadResult, new_attempt
 from ..contracts import TableContract
-from ..object_store import explained
 from ..registry import Registry
-from ..storage import is_s3, object_folder
+from ..storage import object_folder
 from .notes import read_note
 from .outcomes import LoadOutcome, covering
 from .planning import plan_load
 from .staged_log import StagedLog
+
+_DOING = "keep what was validated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Verdicts:
     """The records of one staging area. Safe to use from several threads and processes: the newest set's word counts."""
 
     def __init__(self, area: StagedLog) -> None:
-        self._uri = area.uri
+        self._area = area
         self._folder = object_folder(area.uri)
 
     def read(self, table: str, destination: str) -> Verdict:
@@ -58,7 +58,7 @@ class Verdicts:
         Raises:
             Retryable: the staging area cannot be asked now.
         """
-        with self._explained(table):
+        with self._area.explained(table, _DOING):
             return self._of(self._folder.list(_place(table, destination)))
 
     def read_all(self, table: str, destinations: Iterable[str]) -> dict[str, Verdict]:
@@ -67,7 +67,7 @@ class Verdicts:
         Raises:
             Retryable: the staging area cannot be asked now.
         """
-        with self._explained(table):
+        with self._area.explained(table, _DOING):
             names = self._folder.list(f"{_segment(table)}/validated")
             places = {name: f"{_place(table, name)}/" for name in destinations}
             return {name: self._of([one for one in names if one.startswith(at)]) for name, at in places.items()}
@@ -101,7 +101,7 @@ class Verdicts:
     def _write(self, table: str, destination: str, verdict: Verdict) -> None:
         content = {**asdict(verdict), "at": datetime.now(UTC).isoformat()}
         place = _place(table, destination)
-        with self._explained(table):
+        with self._area.explained(table, _DOING):
             older = self._folder.list(place)
             # Objects are immutable: each word has a name of its own, with a number above those of the words before it.
             mine = f"{place}/{_number(older[-1]) + 1 if older else 1:08d}-{new_attempt()}"
@@ -109,9 +109,6 @@ class Verdicts:
             # Only now: a crash between the two leaves the new word beside the old ones, and the greatest number counts.
             for name in older:
                 self._folder.remove(name.rpartition("/")[0])
-
-    def _explained(self, table: str) -> AbstractContextManager[None]:
-        return explained(f"{table}: staging could not keep what was validated") if is_s3(self._uri) else nullcontext()
 
 
 def unvalidated(
